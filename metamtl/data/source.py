@@ -1,0 +1,69 @@
+"""What every data source answers: its identity, what tasks it can make, and the arrays of any episode.
+
+Nothing here or below a source imports torch: data is opened, packed and checked against the task's shape before
+anything heavy loads, and an episode is an index until `metamtl.data.batch` turns it into tensors.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+IntArray = NDArray[np.int64]
+Split = Literal["train", "val", "test"]
+Range = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class TaskShape:
+    """Ways, shots and queries of a task; a pair (low, high), ends included, is drawn anew for every episode."""
+
+    ways: int | Range
+    shots: int | Range
+    queries: int
+
+    @staticmethod
+    def largest(value: int | Range) -> int:
+        """The upper end of a fixed or drawn size."""
+        return value if isinstance(value, int) else value[1]
+
+
+@dataclass(frozen=True)
+class EpisodeArrays:
+    """Episodes of one shape: T tasks of S support and Q query examples, as the source stores them.
+
+    `episodes` [T] are their numbers in the stream; x arrays are [T, S, ...] and [T, Q, ...]; classification labels are
+    int64 in [0, ways), permuted per task; `ways` is None for regression.
+    """
+
+    episodes: IntArray
+    ways: int | None
+    support_x: NDArray[Any]
+    support_y: NDArray[Any]
+    query_x: NDArray[Any]
+    query_y: NDArray[Any]
+
+
+class Source(ABC):
+    """A stream of tasks. Episode i of a split is a pure function of (key, i), see `metamtl.data.sampler`."""
+
+    name: str
+    kind: Literal["classification", "regression"]
+    fingerprint: str  # sha256 over content and recipe, hexadecimal
+    input_shape: tuple[int, ...]  # of one example, channels first for images
+    output_size: int | None  # regression: size of one target; classification: None (the ways)
+    preprocessing: dict[str, Any]  # scale, mean, std, size, polarity: enough to treat a user's own image alike
+    facts: dict[str, Any]  # what the result records: classes present per split, licence, split name ...
+
+    @abstractmethod
+    def problems(self, split: Split, shape: TaskShape) -> list[str]:
+        """One sentence for each reason why `split` cannot make tasks of `shape`; empty when it can."""
+
+    @abstractmethod
+    def episodes(self, split: Split, shape: TaskShape, numbers: IntArray, key: int) -> Sequence[EpisodeArrays]:
+        """The episodes with these numbers, grouped by equal shape, in the order of first appearance."""

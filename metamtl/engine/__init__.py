@@ -1,0 +1,1 @@
+"""Runs learners over the task axis and returns exact meta-gradients."""

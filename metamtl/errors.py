@@ -1,0 +1,30 @@
+"""What can go wrong in words a user can act on, and the exit code each kind ends with."""
+
+from __future__ import annotations
+
+
+class MetamtlError(Exception):
+    """A failure told in one clear sentence that names the thing and the fix; exit code 1."""
+
+    exit_code = 1
+
+
+class UsageError(MetamtlError):
+    """A wrong command, key or value, or data that cannot make the tasks asked for; exit code 2.
+
+    `problems` holds every error found, one sentence each, so that the user mends them all at once.
+    """
+
+    exit_code = 2
+
+    def __init__(self, *problems: str) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems
+
+
+class Interrupted(MetamtlError):
+    """The run was asked to stop by a signal and has saved its state; exit code 128 + signal."""
+
+    def __init__(self, message: str, signal_number: int) -> None:
+        super().__init__(message)
+        self.exit_code = 128 + signal_number

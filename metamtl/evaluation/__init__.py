@@ -1,0 +1,1 @@
+"""Protocol and statistics of held-out episodes."""

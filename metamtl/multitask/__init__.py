@@ -1,0 +1,1 @@
+"""Weighting and relatedness of families."""

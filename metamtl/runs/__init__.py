@@ -1,0 +1,1 @@
+"""The run folder: the truth about a run (no torch)."""

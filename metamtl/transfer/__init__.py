@@ -1,0 +1,1 @@
+"""Extracting and applying knowledge."""
