@@ -9,6 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -17,6 +18,14 @@ from numpy.typing import NDArray
 IntArray = NDArray[np.int64]
 Split = Literal["train", "val", "test"]
 Range = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class DataPaths:
+    """Where a source looks for files the user has (`data`, may be absent) and keeps what it packs (`cache`)."""
+
+    data: Path | None
+    cache: Path
 
 
 @dataclass(frozen=True)
