@@ -1,0 +1,131 @@
+"""result.json: the figures of a run or an evaluation; episodes.npy: those of each episode."""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, TypedDict, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from metamtl.errors import MetamtlError
+from metamtl.runs.files import clear_disk_errors, read_json, sha256_of, write_atomic, write_json
+from metamtl.runs.folder import RecordFolder
+
+
+class Summary(TypedDict):
+    """One metric over episodes: mean, half width of the 95% confidence interval, number of episodes."""
+
+    mean: float
+    ci95: float
+    episodes: int
+
+
+class Training(TypedDict, total=False):
+    """What training took: outer updates of the last stage, tasks a second, wall-clock seconds."""
+
+    steps: int
+    tasks_per_second: float
+    seconds: float
+
+
+class Model(TypedDict):
+    """Numbers of parameters, and of those that training changes."""
+
+    parameters: int
+    trainable: int
+
+
+class Record(TypedDict, total=False):
+    """The figures of one family: each maps a metric's name, such as accuracy or mse, to its summary.
+
+    `gap` is the meta-train figure minus the meta-test figure of a metric.
+    """
+
+    test: dict[str, Summary]
+    val: dict[str, Summary]
+    meta_train: dict[str, Summary]
+    gap: dict[str, float]
+
+
+class Result(Record, total=False):
+    """Everything in result.json; with several families each has its record under its name in `families`."""
+
+    train: Training
+    model: Model
+    best: dict[str, float]  # `step` and the validation metric, such as `val/accuracy`
+    episodes_id: str  # equal for two runs whose episodes are the same, pair by pair
+    split: str
+    task: dict[str, Any]  # ways, shots, queries of the episodes
+    normalisation: str  # the statistics that normalisation layers used at test
+    transduction: str  # what a prediction saw of the other queries
+    engine: dict[str, Any]  # how the engine ran the task axis
+    data: dict[str, Any]  # facts of the source: classes present per split, its licence, its split
+    families: dict[str, Record]
+    episodes_columns: list[str]  # the metric of each column of episodes.npy
+    episodes_sha256: str  # of episodes.npy, which is written first
+
+
+def summary(values: NDArray[Any]) -> Summary:
+    """Mean and 95% interval 1.96 sd / sqrt(n) over the n episodes in `values` [n]; sd divides by n - 1.
+
+    The interval of a single episode is NaN; raises ValueError for none, or for more than one axis.
+    """
+    if values.ndim != 1 or values.size == 0:
+        raise ValueError(f"expected the figures of one episode or more on one axis, got {values.shape}")
+    figures = values.astype(np.float64)
+    count = figures.size
+    interval = 1.96 * float(figures.std(ddof=1)) / math.sqrt(count) if count > 1 else math.nan
+    return {"mean": float(figures.mean()), "ci95": interval, "episodes": count}
+
+
+def write_result(
+    folder: RecordFolder, result: Result, episodes: Mapping[str, NDArray[Any]] | None = None
+) -> None:
+    """Writes result.json, before it episodes.npy from `episodes`: metric -> figures [n] in episode order.
+
+    With several families the metrics are named `family/metric`, and shorter columns end in NaN. The array is
+    float64 [n, metrics]. Raises MetamtlError where the disk refuses; result.json is whole, or as it was.
+    """
+    complete = Result(**result)
+    if episodes:
+        payload = _as_npy(list(episodes.values()))
+        write_atomic(folder.episodes_file, payload)
+        complete["episodes_columns"] = list(episodes)
+        complete["episodes_sha256"] = sha256_of(payload)
+    write_json(folder.result_file, complete)
+
+
+def read_result(folder: RecordFolder) -> Result:
+    """The content of result.json; raises MetamtlError where the run has none yet, or a damaged one."""
+    if not folder.result_file.exists():
+        raise MetamtlError(f"{folder.path} has no result.json: it has not finished an evaluation yet.")
+    result = read_json(folder.result_file)
+    if not isinstance(result, dict):
+        raise MetamtlError(f"{folder.result_file} is damaged: it holds no result.")
+    return cast(Result, result)
+
+
+def read_episodes(folder: RecordFolder) -> dict[str, NDArray[np.float64]]:
+    """Metric -> the figures [n] of each episode; raises MetamtlError where result.json has others."""
+    result = read_result(folder)
+    columns, path = result.get("episodes_columns"), folder.episodes_file
+    if not columns:
+        raise MetamtlError(f"{folder.path} has kept no figures of single episodes.")
+    with clear_disk_errors(path, doing="read"):
+        payload = path.read_bytes()
+    if sha256_of(payload) != result.get("episodes_sha256"):
+        raise MetamtlError(f"{path} is not the file that belongs to result.json: run the evaluation again.")
+    array: NDArray[np.float64] = np.load(io.BytesIO(payload), allow_pickle=False)
+    return {column: array[:, number] for number, column in enumerate(columns)}
+
+
+def _as_npy(columns: Sequence[NDArray[Any]]) -> bytes:
+    array = np.full((max(column.size for column in columns), len(columns)), np.nan, dtype=np.float64)
+    for number, column in enumerate(columns):
+        array[: column.size, number] = column
+    buffer = io.BytesIO()
+    np.save(buffer, array, allow_pickle=False)
+    return buffer.getvalue()
