@@ -76,3 +76,7 @@ class Source(ABC):
     @abstractmethod
     def episodes(self, split: Split, shape: TaskShape, numbers: IntArray, key: int) -> Sequence[EpisodeArrays]:
         """The episodes with these numbers, grouped by equal shape, in the order of first appearance."""
+
+    def class_count(self, split: Split) -> int:
+        """Number of classes of a split; 0 where tasks have no classes."""
+        return 0

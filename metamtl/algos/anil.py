@@ -1,0 +1,27 @@
+"""ANIL: Almost No Inner Loop, MAML whose inner steps change the head alone.
+
+Raghu, Raghu, Bengio & Vinyals (2020), Rapid Learning or Feature Reuse? Towards Understanding the Effectiveness of
+MAML, ICLR. The support set's features do not change between inner steps, so they are computed once.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from metamtl.algos.maml import MAML, Adapted
+from metamtl.data.task import Examples
+from metamtl.registry import register
+
+
+@register("algo", "anil")
+class ANIL(MAML):
+    """Gradient descent on the head, over features computed once."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(adapt="head", **options)
+
+    def adapt(self, support: Examples) -> Adapted:
+        """The head's fast weights after the inner steps."""
+        features = self.network.support(support.x, head=False)
+        weights = self.descend(lambda fast: self.family.loss(self.network.classify(features, fast), support))
+        return Adapted(weights, self.network.support_statistics(support.x))

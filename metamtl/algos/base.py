@@ -1,0 +1,65 @@
+"""The learner: from a support set to a predictor, written for one task.
+
+A method defines `adapt` and `predict`; the loss it is meta-trained with defaults to adapting, predicting and the
+family's loss on the query set. Whatever it meta-learns are its parameters. The engine runs it over many tasks.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+from torch import Tensor, nn
+
+from metamtl.backbones.norm import NormKind
+from metamtl.data.family import Family
+from metamtl.data.task import Examples, Task, Tensors
+from metamtl.engine.network import Network
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A part of training and the stream it draws on: episodes, or minibatches over all meta-train classes."""
+
+    name: str
+    stream: Literal["episodes", "minibatches"]
+
+
+class Learner(nn.Module, ABC):
+    """Base of all methods; `backbone` maps x [N, ...] to features [N, backbone.features]."""
+
+    stages: ClassVar[Sequence[Stage]] = (Stage("meta", "episodes"),)
+    network: Network
+
+    def __init__(self, *, backbone: nn.Module, family: Family, norm: NormKind) -> None:
+        super().__init__()
+        self.family = family
+        self.network = self.build_network(backbone, norm)
+
+    def build_network(self, backbone: nn.Module, norm: NormKind) -> Network:
+        """The backbone under the family's head; a learner with a head of its own replaces it."""
+        return Network(backbone, self.family.head(backbone.features), norm)  # type: ignore[arg-type]
+
+    @abstractmethod
+    def adapt(self, support: Examples) -> Any:
+        """A fast state (tensors in tuples, lists, dicts or dataclasses) from one support set."""
+
+    @abstractmethod
+    def predict(self, state: Any, x: Tensors) -> Tensor:
+        """Outputs [Q, ways] (or [Q, targets]) for queries x [Q, ...]."""
+
+    def outer_loss(self, task: Task) -> tuple[Tensor, Tensor]:
+        """The loss [] that meta-training lowers, and the query outputs that metrics are taken from."""
+        outputs = self.predict(self.adapt(task.support), task.query.x)
+        return self.family.loss(outputs, task.query), outputs
+
+    def minibatch_loss(self, examples: Examples) -> tuple[Tensor, Tensor]:
+        """Loss [] and outputs of a supervised minibatch, for learners with a stage of that stream."""
+        raise NotImplementedError(f"{type(self).__name__} has no stage on minibatches")
+
+    def forward(self, task: Task) -> tuple[Tensor, dict[str, Tensor]]:
+        """Loss [] and the figures [] of one task, `loss` among them."""
+        loss, outputs = self.outer_loss(task)
+        return loss, {"loss": loss, **self.family.metrics(outputs, task.query)}

@@ -1,0 +1,62 @@
+"""Learners with shared weights: an embedding of single examples, and a rule fitted on the support set's features.
+
+Adapting changes no weight of the network, so a split's features can be computed once and any number of episodes
+tested on them (`metamtl.evaluation.features`).
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor, nn
+
+from metamtl.algos.base import Learner
+from metamtl.backbones.norm import NormKind, Statistics
+from metamtl.data.task import Examples, Task, Tensors, joined, size
+from metamtl.engine.network import Network
+
+
+@dataclass
+class Fitted:
+    """What was fitted, and the support set's statistics where its queries are normalised by them."""
+
+    rule: Any
+    statistics: list[Statistics] | None
+
+
+class EmbeddingLearner(Learner):
+    """`fit` and `score` see features [N, D] only."""
+
+    def build_network(self, backbone: nn.Module, norm: NormKind) -> Network:
+        """The backbone without a head: features are compared."""
+        return Network(backbone, None, norm)
+
+    @abstractmethod
+    def fit(self, features: Tensor, labels: Tensor, ways: int) -> Any:
+        """A rule from the support set's features [S, D] and labels [S]."""
+
+    @abstractmethod
+    def score(self, rule: Any, features: Tensor) -> Tensor:
+        """Outputs [Q, ways] of features [Q, D]."""
+
+    def adapt(self, support: Examples) -> Fitted:
+        """The rule fitted on the embedded support set."""
+        features = self.network.support(support.x, head=False)
+        rule = self.fit(features, support.labels, support.ways or 0)
+        return Fitted(rule, self.network.support_statistics(support.x))
+
+    def predict(self, state: Fitted, x: Tensors) -> Tensor:
+        """The rule's outputs on the embedded queries."""
+        return self.score(state.rule, self.network.query(x, statistics=state.statistics, head=False))
+
+    def outer_loss(self, task: Task) -> tuple[Tensor, Tensor]:
+        """With running averages, support and query are embedded in one pass, as both are at test."""
+        if not (self.training and self.network.norm == "running"):
+            return super().outer_loss(task)
+        support, examples = task.support, size(task.support.x)
+        features = self.network.query(joined(support.x, task.query.x), head=False)
+        rule = self.fit(features[:examples], support.labels, support.ways or 0)
+        outputs = self.score(rule, features[examples:])
+        return self.family.loss(outputs, task.query), outputs

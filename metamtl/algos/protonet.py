@@ -1,0 +1,45 @@
+"""Prototypical networks: the nearest class mean in feature space wins.
+
+Snell, Swersky & Zemel (2017), Prototypical Networks for Few-shot Learning, NeurIPS, equations 1 and 2, with the
+squared Euclidean distance; `distance=cosine` is the variant that section 2.6 compares with.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from metamtl.algos.embedding import EmbeddingLearner
+from metamtl.registry import register
+
+
+def class_means(features: Tensor, labels: Tensor, ways: int) -> Tensor:
+    """Mean feature [ways, D] of each class of features [N, D]."""
+    members = F.one_hot(labels, ways).to(features.dtype)
+    return (members.T @ features) / members.sum(0).unsqueeze(1)
+
+
+def squared_distance(a: Tensor, b: Tensor) -> Tensor:
+    """Squared Euclidean distances [N, M] between a [N, D] and b [M, D]."""
+    return (a.square().sum(1, keepdim=True) - 2 * a @ b.T + b.square().sum(1)).clamp(min=0)
+
+
+@register("algo", "protonet")
+class ProtoNet(EmbeddingLearner):
+    """Softmax over negative distances to prototypes, times `scale`."""
+
+    def __init__(self, *, distance: Literal["euclidean", "cosine"], scale: float, **context: Any) -> None:
+        super().__init__(**context)
+        self.distance, self.scale = distance, scale
+
+    def fit(self, features: Tensor, labels: Tensor, ways: int) -> Tensor:
+        """Prototypes [ways, D] (equation 1)."""
+        return class_means(features, labels, ways)
+
+    def score(self, rule: Tensor, features: Tensor) -> Tensor:
+        """Logits [Q, ways] (equation 2)."""
+        if self.distance == "euclidean":
+            return -self.scale * squared_distance(features, rule)
+        return self.scale * (F.normalize(features, dim=1) @ F.normalize(rule, dim=1).T)

@@ -1,0 +1,51 @@
+"""From the arrays of a source to tensors on a device: whole episodes in one move, bytes until they are there."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from metamtl.data.source import EpisodeArrays
+from metamtl.data.task import Examples, TaskBatch
+
+
+class Preparation:
+    """Arrays of one source to floating-point inputs: bytes to [0, 1], then the recorded mean and deviation."""
+
+    def __init__(self, preprocessing: Mapping[str, Any], device: torch.device, dtype: torch.dtype) -> None:
+        self.device, self.dtype = device, dtype
+        self.mean = self._per_channel(preprocessing.get("mean"))
+        self.std = self._per_channel(preprocessing.get("std"))
+
+    def inputs(self, array: NDArray[Any]) -> Tensor:
+        """x [..., C, H, W] as bytes, or floats of any shape, as the network takes them."""
+        x = torch.from_numpy(np.ascontiguousarray(array)).to(self.device)
+        if x.dtype is not torch.uint8:
+            return x.to(self.dtype)
+        x = x.to(self.dtype) / 255
+        if self.mean is not None and self.std is not None:
+            x = (x - self.mean) / self.std
+        return x
+
+    def targets(self, array: NDArray[Any]) -> Tensor:
+        """y as int64 classes, or as floats for regression."""
+        y = torch.from_numpy(np.ascontiguousarray(array)).to(self.device)
+        return y.to(self.dtype) if y.is_floating_point() else y.to(torch.int64)
+
+    def batch(self, arrays: EpisodeArrays) -> TaskBatch:
+        """The episodes as a TaskBatch."""
+        return TaskBatch(
+            support=Examples(self.inputs(arrays.support_x), self.targets(arrays.support_y), arrays.ways),
+            query=Examples(self.inputs(arrays.query_x), self.targets(arrays.query_y), arrays.ways),
+            number=torch.from_numpy(arrays.episodes).to(self.device),
+        )
+
+    def _per_channel(self, values: Any) -> Tensor | None:
+        if values is None:
+            return None
+        return torch.as_tensor(values, device=self.device, dtype=self.dtype).view(-1, 1, 1)

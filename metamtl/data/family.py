@@ -1,0 +1,76 @@
+"""A family of tasks as a network sees it: the head, the loss and the metrics of one kind of task."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from metamtl.data.source import Source, TaskShape
+from metamtl.data.task import Examples
+
+
+class Family(ABC):
+    """What the tasks of one source ask of a network.
+
+    `outputs` is the size of an output: the largest number of ways, or the size of a regression target. `classes` is
+    the number of meta-train classes for supervised stages; 0 for regression.
+    """
+
+    metric: str  # the figure that selects and is reported first
+    higher_is_better: bool
+
+    def __init__(self, name: str, outputs: int, classes: int = 0) -> None:
+        self.name, self.outputs, self.classes = name, outputs, classes
+
+    def head(self, features: int) -> nn.Module:
+        """The layer from features [N, features] to outputs [N, outputs]."""
+        return nn.Linear(features, self.outputs)
+
+    @abstractmethod
+    def loss(self, outputs: Tensor, examples: Examples) -> Tensor:
+        """Mean loss [] of outputs [N, outputs]."""
+
+    @abstractmethod
+    def metrics(self, outputs: Tensor, examples: Examples) -> dict[str, Tensor]:
+        """Figures [] of one task's outputs [N, outputs]."""
+
+
+class Classification(Family):
+    """Cross-entropy and accuracy over the task's own ways."""
+
+    metric = "accuracy"
+    higher_is_better = True
+
+    def loss(self, outputs: Tensor, examples: Examples) -> Tensor:
+        """Mean cross-entropy; outputs beyond the task's ways do not take part."""
+        return F.cross_entropy(outputs[:, : examples.ways], examples.labels)
+
+    def metrics(self, outputs: Tensor, examples: Examples) -> dict[str, Tensor]:
+        """`accuracy`, the share of examples whose highest output is their class."""
+        hits = outputs[:, : examples.ways].argmax(1) == examples.labels
+        return {"accuracy": hits.to(outputs.dtype).mean()}
+
+
+class Regression(Family):
+    """Mean squared error."""
+
+    metric = "mse"
+    higher_is_better = False
+
+    def loss(self, outputs: Tensor, examples: Examples) -> Tensor:
+        """Mean squared error over examples and targets."""
+        return F.mse_loss(outputs, examples.labels)
+
+    def metrics(self, outputs: Tensor, examples: Examples) -> dict[str, Tensor]:
+        """`mse`, as the loss."""
+        return {"mse": F.mse_loss(outputs, examples.labels)}
+
+
+def family_of(source: Source, *shapes: TaskShape) -> Family:
+    """The family of a source, with outputs enough for every task shape it will meet."""
+    if source.kind == "regression":
+        return Regression(source.name, source.output_size or 1)
+    ways = max(TaskShape.largest(shape.ways) for shape in shapes)
+    return Classification(source.name, ways, classes=source.class_count("train"))

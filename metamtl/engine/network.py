@@ -1,0 +1,132 @@
+"""The network of a learner, called with explicit weights, statistics and noise.
+
+A pass never changes the network. Which statistics its normalisation uses follows from three facts: the kind of
+normalisation, the phase (meta-training or testing) and whether queries may be normalised by their own batch:
+
+| norm    | support passes            | query passes                                                  |
+| batch   | the batch's               | the query batch's (transductive), else those of the support   |
+| running | the batch's; stored ones when testing | the batch's, which enter the averages; stored when testing |
+| group, none | none to choose        | none to choose                                                |
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from metamtl.backbones.noise import DropBlock, mix
+from metamtl.backbones.norm import BatchNorm, NormKind, Statistics
+from metamtl.data.task import Tensors
+
+Weights = dict[str, Tensor]
+
+
+class Network(nn.Module):
+    """A backbone and a head (none for learners that compare features)."""
+
+    def __init__(self, backbone: nn.Module, head: nn.Module | None, norm: NormKind) -> None:
+        super().__init__()
+        self.backbone, self.head, self.norm = backbone, head, norm
+        self.transductive = True
+        self._norms = [module for module in self.modules() if isinstance(module, BatchNorm)]
+        self._noises = [module for module in self.modules() if isinstance(module, DropBlock)]
+        self._noise: Tensor | None = None
+        self._passes = 0
+        self._observed: list[list[Statistics]] = []
+
+    # ---- passes ----
+
+    def support(self, x: Tensors, weights: Mapping[str, Tensor] | None = None, head: bool = True) -> Tensor:
+        """Outputs of a support set x [S, ...] (features when `head` is false)."""
+        return self._pass(x, weights, self._stored(), head)[0]
+
+    def support_statistics(self, x: Tensors, weights: Mapping[str, Tensor] | None = None) -> list[Statistics] | None:
+        """The batch statistics of a support set that its queries are normalised by; None where they need none."""
+        if self.norm != "batch" or self.transductive:
+            return None
+        return self._pass(x, weights, None, head=False)[1]
+
+    def query(
+        self,
+        x: Tensors,
+        weights: Mapping[str, Tensor] | None = None,
+        statistics: list[Statistics] | None = None,
+        head: bool = True,
+    ) -> Tensor:
+        """Outputs of queries x [Q, ...]; `statistics` are those of the support set."""
+        outputs, used = self._pass(x, weights, statistics or self._stored(), head)
+        if self.training and self.norm == "running":
+            self._observed.append(used)
+        return outputs
+
+    def classify(self, features: Tensor, weights: Mapping[str, Tensor]) -> Tensor:
+        """The head's outputs of features [N, features], with weights named as in the whole network."""
+        assert self.head is not None
+        head = {name.removeprefix("head."): weight for name, weight in weights.items()}
+        outputs: Tensor = functional_call(self.head, head, (features,))
+        return outputs
+
+    @property
+    def depends_on_batch(self) -> bool:
+        """Whether the features of an example change with the examples it is passed with."""
+        return self.norm == "batch" or (self.norm == "running" and self.training)
+
+    # ---- one task's noise and statistics ----
+
+    @contextmanager
+    def task(self, noise: Tensor | None) -> Iterator[None]:
+        """While one task runs: its noise key (None when nothing is dropped), and its query statistics apart."""
+        self._noise, self._passes, self._observed = noise, 0, []
+        try:
+            yield
+        finally:
+            self._noise, self._observed = None, []
+
+    def observed(self) -> list[Statistics]:
+        """Per normalisation layer, the mean over this task's query passes of the statistics they used."""
+        if not self._observed:
+            return []
+        return [
+            (torch.stack([mean for mean, _ in layer]).mean(0), torch.stack([var for _, var in layer]).mean(0))
+            for layer in zip(*self._observed, strict=True)
+        ]
+
+    def update_running(self, statistics: list[Statistics], momentum: float = 0.1) -> None:
+        """Moves the running averages towards the statistics of an update."""
+        with torch.no_grad():
+            for layer, (mean, var) in zip(self._norms, statistics, strict=True):
+                layer.running_mean.lerp_(mean, momentum)
+                layer.running_var.lerp_(var, momentum)
+
+    # ---- within ----
+
+    def forward(self, x: Tensors, head: bool) -> Tensor:
+        """Outputs, or features, with whatever weights and statistics are set."""
+        features: Tensor = self.backbone(x)
+        return self.head(features) if head and self.head is not None else features
+
+    def _stored(self) -> list[Statistics] | None:
+        if self.norm != "running" or self.training:
+            return None
+        return [(layer.running_mean, layer.running_var) for layer in self._norms]
+
+    def _pass(
+        self, x: Tensors, weights: Mapping[str, Tensor] | None, given: list[Statistics] | None, head: bool
+    ) -> tuple[Tensor, list[Statistics]]:
+        for number, norm in enumerate(self._norms):
+            norm.given = None if given is None else given[number]
+        for number, drop in enumerate(self._noises):
+            drop.noise = None if self._noise is None else mix(self._noise, self._passes * len(self._noises) + number)
+        self._passes += 1
+        try:
+            outputs = self(x, head) if weights is None else functional_call(self, dict(weights), (x, head))
+            return outputs, [norm.used for norm in self._norms if norm.used is not None]
+        finally:
+            for norm in self._norms:
+                norm.given = norm.used = None
+            for drop in self._noises:
+                drop.noise = None
