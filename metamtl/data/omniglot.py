@@ -1,0 +1,149 @@
+"""Omniglot: 1,623 handwritten characters of 50 alphabets, 20 drawings of each, one by each of 20 people.
+
+Lake, Salakhutdinov and Tenenbaum (2015), Human-level concept learning through probabilistic program induction,
+Science 350. Splits of the characters, made before rotation adds classes:
+
+- `vinyals`: Vinyals et al. (2016), as the code of Snell et al. (2017) publishes it: 1,028 / 172 / 423. The published
+  figures on it count every rotation as a class in all three splits, which is `rotations=all`.
+- `lake`: the authors' own. The 20 evaluation alphabets are for testing; of the 30 background alphabets the five of
+  VALIDATION_ALPHABETS are for validation (those that `vinyals` validates on): 792 / 172 / 659.
+- `random1200`: 1,200 characters at random, of them the last 100 for validation, and 423 for testing, as in MAML
+  (Finn et al. 2017), which does not publish its draw; `seed` draws another.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal
+
+from metamtl.data.archive import content
+from metamtl.data.classes import ClassSource
+from metamtl.data.classfiles import Decoding, Listing, examples, listing
+from metamtl.data.download import fetch
+from metamtl.data.identity import digest
+from metamtl.data.images import preprocessing
+from metamtl.data.places import downloads, first_existing, folders, published
+from metamtl.data.source import DataPaths, Split
+from metamtl.data.store import ClassExamples, pack
+from metamtl.errors import MetamtlError
+from metamtl.registry import register
+
+URL = "https://raw.githubusercontent.com/brendenlake/omniglot/master/python/"
+# The authors publish no sums; these MD5 are the ones by which torchvision knows the official files.
+MD5 = {
+    "images_background": "68d2efa1b9178cc56df9314c21c6e718",
+    "images_evaluation": "6b91aef0f799c5bb55b94e3f2daec811",
+}
+MAX_DOWNLOAD = 50 * 2**20  # bytes; the larger file has 9.5 MB
+VALIDATION_ALPHABETS = ("Armenian", "Bengali", "Early_Aramaic", "Hebrew", "Mkhedruli_(Georgian)")
+RANDOM_TRAINING, RANDOM_VALIDATION = 1100, 100
+
+_MEMBER = re.compile(r"(?:.*/)?(?P<alphabet>[^/]+)/(?P<character>character\d\d)/\d{4}_\d\d\.png")
+
+
+@register("data", "omniglot")
+class Omniglot(ClassSource):
+    """Characters as classes, uint8 [1, size, size] with ink 255; groups are alphabets."""
+
+    def __init__(
+        self,
+        *,
+        paths: DataPaths,
+        split: Literal["vinyals", "lake", "random1200"] = "vinyals",
+        rotations: Literal["all", "train", "none"] = "all",
+        within_alphabet: bool = False,
+        size: int = 28,
+        seed: int = 0,
+        root: str | None = None,
+    ) -> None:
+        """`root`, instead of paths.data, is the folder that has the two archives or their unpacked folders."""
+        files = find_or_fetch(paths, root)
+        decoding = Decoding(size=size, channels="grey", invert=True)
+        recipe = preprocessing(size=size, channels="grey", invert=True)
+        packed = pack(
+            paths.cache.expanduser(),
+            "omniglot",
+            recipe,
+            digest([content(file) for file in files]),
+            lambda: _read(files, decoding),
+        )
+        listed = split_characters(split, seed)
+        present = set(packed.classes)
+        rotated: dict[str, tuple[Split, ...]] = {"all": ("train", "val", "test"), "train": ("train",), "none": ()}
+        super().__init__(
+            name="omniglot",
+            packed=packed,
+            splits={part: [one for one in names if one in present] for part, names in listed.items()},
+            rotations=rotated[rotations],
+            within_group=within_alphabet,
+            preprocessing=recipe,
+            facts={
+                "split": f"random1200, seed {seed}" if split == "random1200" else split,
+                "classes_listed": {part: len(names) for part, names in listed.items()},
+                "files": [file.name for file in files],
+                "licence": "MIT (c) 2015 Brenden Lake",
+            },
+        )
+
+
+def split_characters(split: str, seed: int) -> dict[Split, list[str]]:
+    """The characters of each split as `Alphabet/characterNN`, whether or not the files at hand have them."""
+    if split == "vinyals":
+        lists: dict[Split, list[str]] = published("omniglot_vinyals.json")
+        return lists
+    background, evaluation = _characters("background"), _characters("evaluation")
+    if split == "lake":
+        held = [one for one in background if one.split("/")[0] in VALIDATION_ALPHABETS]
+        return {"train": [one for one in background if one not in set(held)], "val": held, "test": evaluation}
+    # Sorted by a hash and not shuffled, since numpy may change what a seed draws.
+    drawn = sorted(background + evaluation, key=lambda one: hashlib.sha256(f"{seed}:{one}".encode()).digest())
+    ends = (RANDOM_TRAINING, RANDOM_TRAINING + RANDOM_VALIDATION)
+    return {"train": drawn[: ends[0]], "val": drawn[ends[0] : ends[1]], "test": drawn[ends[1] :]}
+
+
+def find(paths: DataPaths, root: str | None = None) -> dict[str, Path | None]:
+    """Each of the two archives, or its unpacked folder, where it is under paths.data, or None."""
+    places = folders(paths, "omniglot", root, "omniglot", "omniglot/python", "omniglot-py")
+    return {stem: first_existing(places, (f"{stem}.zip", stem)) for stem in MD5}
+
+
+def find_or_fetch(paths: DataPaths, root: str | None = None) -> list[Path]:
+    """The two archives or folders; what is missing is downloaded and checked against the official sum."""
+    base = Path(root).expanduser() if root is not None else downloads(paths) / "omniglot"
+    return [
+        found or fetch(f"{URL}{stem}.zip", base / f"{stem}.zip", md5=MD5[stem], max_bytes=MAX_DOWNLOAD)
+        for stem, found in find(paths, root).items()
+    ]
+
+
+def _characters(part: str) -> list[str]:
+    sizes: dict[str, int] = published("omniglot_alphabets.json")[part]
+    return [f"{alphabet}/character{n:02d}" for alphabet in sorted(sizes) for n in range(1, sizes[alphabet] + 1)]
+
+
+def _read(files: list[Path], decoding: Decoding) -> Iterator[ClassExamples]:
+    for file in files:
+        yield from examples(_checked(listing(file, _character)), decoding, lambda name: name.split("/")[0])
+
+
+def _character(member: str) -> str | None:
+    match = _MEMBER.fullmatch(member)
+    return f"{match['alphabet']}/{match['character']}" if match else None
+
+
+def _checked(listed: Listing) -> Listing:
+    """Files that users have are judged by what is in them: it must be drawings of Omniglot's characters."""
+    if not listed.classes:
+        raise MetamtlError(
+            f"{listed.path} does not look like Omniglot: it has no member such as "
+            "images_background/Greek/character01/0394_01.png."
+        )
+    known = {*_characters("background"), *_characters("evaluation")}
+    if unknown := [name for name in listed.classes if name not in known]:
+        raise MetamtlError(
+            f"{listed.path} does not look like Omniglot: '{unknown[0]}' is none of its 1,623 characters."
+        )
+    return listed

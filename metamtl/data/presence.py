@@ -1,0 +1,67 @@
+"""Which data is present, for `metamtl doctor`: found without the network and without opening an archive."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+from metamtl.data import cifar_fs, mini_imagenet, omniglot
+from metamtl.data.source import DataPaths
+
+
+@dataclass(frozen=True)
+class Presence:
+    """One data option: whether it can be used now, the files or what makes it, and how to get what is missing."""
+
+    name: str
+    present: bool
+    where: tuple[Path, ...]  # empty for what is made and not read
+    how: str  # what is missing and the exact command or address that gets it; where present, what it is
+
+
+def presence(paths: DataPaths) -> list[Presence]:
+    """Every data option that ships with metamtl, in the order of a first use."""
+    return [
+        Presence("glyphs", True, (), "drawn from the fonts that matplotlib ships"),
+        Presence("sinusoid", True, (), "generated"),
+        _omniglot(paths),
+        _cifar_fs(paths),
+        _mini_imagenet(paths),
+        Presence("folder", True, (), "your own images: data=folder data.root=PATH"),
+        _torchmeta(),
+    ]
+
+
+def _omniglot(paths: DataPaths) -> Presence:
+    found = omniglot.find(paths)
+    where = tuple(place for place in found.values() if place is not None)
+    missing = [f"{omniglot.URL}{stem}.zip" for stem, place in found.items() if place is None]
+    return _files("omniglot", where, missing, paths)
+
+
+def _cifar_fs(paths: DataPaths) -> Presence:
+    where = tuple(cifar_fs.find(paths))
+    return _files("cifar_fs", where, [] if where else [cifar_fs.URL], paths)
+
+
+def _files(name: str, where: tuple[Path, ...], missing: list[str], paths: DataPaths) -> Presence:
+    if not missing:
+        return Presence(name, True, where, "read from your files")
+    target = paths.data if paths.data is not None else "the folder that you name as paths.data"
+    how = f"downloaded on first use, metamtl train data={name}; or get {' and '.join(missing)} into {target}"
+    return Presence(name, False, where, how)
+
+
+def _mini_imagenet(paths: DataPaths) -> Presence:
+    found = mini_imagenet.find(paths)
+    if found is not None:
+        return Presence("mini_imagenet", True, (found,), "read from your files")
+    return Presence("mini_imagenet", False, (), mini_imagenet.missing(paths))
+
+
+def _torchmeta() -> Presence:
+    if find_spec("torchmeta") is not None:
+        return Presence("torchmeta", True, (), "the torchmeta package is installed")
+    command = "pip install 'metamtl[torchmeta]' && pip install --no-deps torchmeta==1.8.0 torchvision==0.28.0"
+    return Presence("torchmeta", False, (), command)
