@@ -93,9 +93,7 @@ class _Files(NamedTuple):
             info = read_json(self.sidecar)
             with clear_disk_errors(self.payload, doing="read"):
                 # The size is compared first, since it costs nothing.
-                sound = (
-                    self.payload.stat().st_size == info["size"] and sha256_of(self.payload) == info["sha256"]
-                )
+                sound = self.payload.stat().st_size == info["size"] and sha256_of(self.payload) == info["sha256"]
         except (MetamtlError, KeyError, TypeError):
             return f"{self.payload.name} has no readable sidecar {self.sidecar.name}"
         return None if sound else f"{self.payload.name} is damaged, or a save was cut short"

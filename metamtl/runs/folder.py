@@ -87,9 +87,7 @@ class RunFolder(RecordFolder):
     """A run's folder; see the module."""
 
     @classmethod
-    def create(
-        cls, outputs: Path, config: Mapping[str, Any], command: Sequence[str], label: str
-    ) -> RunFolder:
+    def create(cls, outputs: Path, config: Mapping[str, Any], command: Sequence[str], label: str) -> RunFolder:
         """Takes a new folder `outputs/<UTC time>-<label>`, as no other process can, and writes what it is."""
         return _begin(cls(take_folder(outputs, label)), "run", config, command)
 

@@ -20,9 +20,7 @@ _PACKAGES = ("metamtl", "torch", "numpy", "hydra-core", "omegaconf", "torchjd")
 _GIT_SECONDS = 10.0
 
 
-def first_meta(
-    identity: str, kind: Kind, config: Mapping[str, Any], command: Sequence[str]
-) -> dict[str, Any]:
+def first_meta(identity: str, kind: Kind, config: Mapping[str, Any], command: Sequence[str]) -> dict[str, Any]:
     """The record of a run that starts now; `device` is filled in by whoever chooses it."""
     return {
         "id": identity,

@@ -53,9 +53,7 @@ class MetricStream:
         with clear_disk_errors(self._path):
             content = self._path.read_bytes()
             if len(content) < position:
-                _logger.warning(
-                    "%s has lost its end: %d of %d bytes are there.", self._path, len(content), position
-                )
+                _logger.warning("%s has lost its end: %d of %d bytes are there.", self._path, len(content), position)
             keep = content.rfind(b"\n", 0, position) + 1
             if keep < len(content):
                 os.ftruncate(self._descriptor, keep)

@@ -81,9 +81,7 @@ def summary(values: NDArray[Any]) -> Summary:
     return {"mean": float(figures.mean()), "ci95": interval, "episodes": count}
 
 
-def write_result(
-    folder: RecordFolder, result: Result, episodes: Mapping[str, NDArray[Any]] | None = None
-) -> None:
+def write_result(folder: RecordFolder, result: Result, episodes: Mapping[str, NDArray[Any]] | None = None) -> None:
     """Writes result.json, before it episodes.npy from `episodes`: metric -> figures [n] in episode order.
 
     With several families the metrics are named `family/metric`, and shorter columns end in NaN. The array is
