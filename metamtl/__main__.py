@@ -1,0 +1,9 @@
+"""`python -m metamtl`, and so `torchrun -m metamtl`."""
+
+from __future__ import annotations
+
+import sys
+
+from metamtl.cli import main
+
+sys.exit(main())

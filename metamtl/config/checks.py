@@ -1,0 +1,92 @@
+"""Every value of a composed config in its proper type, and every problem with it, found before torch is imported."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from metamtl.config.hints import did_you_mean, nearest_key
+from metamtl.config.keys import Keys
+from metamtl.config.schema import MismatchError
+from metamtl.config.tasks import impossible_tasks
+
+
+def settle(
+    config: Mapping[str, Any], keys: Keys, typed: Collection[str] = (), added: Collection[str] = ()
+) -> tuple[dict[str, Any], list[str]]:
+    """`config` (resolved, plain) with proper types, and its problems, one sentence each.
+
+    `typed`: keys that the user wrote on the command line. `added`: those of them with a `+`, free to name a section
+    that metamtl does not know. A key that a recipe meant for another option (`backbone.width` where the user took a
+    backbone without one) is left out.
+    """
+    problems: list[str] = []
+    settled = _section(config, "", keys, typed, added, problems)
+    present = _paths(settled)
+    for key in keys.required:
+        if key not in present and not any(problem.startswith(f"{key}=") for problem in problems):
+            problems.append(f"{key} is missing: it takes {keys.entries[key].wanted()}.")
+    data = keys.option("data")
+    if data is not None and not problems:
+        problems += impossible_tasks(settled, data)
+    return settled, problems
+
+
+def unknown(path: str, keys: Keys, groups: Collection[str] = ()) -> str:
+    """The sentence that says a key is unknown, and the nearest that is known."""
+    if path in keys.elsewhere:
+        return f"{path}: not a key of the options chosen; {keys.elsewhere[path]} has it."
+    if below := keys.under(path):
+        return f"{path}: a section, not a key; it has {', '.join(below)}."
+    hint = nearest_key(path, [*keys.entries, *groups])
+    if hint is None and path.partition(".")[0] in keys.sections:
+        known = keys.under(path.rpartition(".")[0])
+        return f"{path}: no such key" + (f"; there are {', '.join(known)}." if known else ".")
+    return f"{path}: no such key{did_you_mean(hint)}"
+
+
+def show(value: Any) -> str:
+    """A value as one writes it on the command line."""
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _section(
+    node: Mapping[str, Any],
+    prefix: str,
+    keys: Keys,
+    typed: Collection[str],
+    added: Collection[str],
+    problems: list[str],
+) -> dict[str, Any]:
+    settled: dict[str, Any] = {}
+    for name, value in node.items():
+        path = f"{prefix}{name}"
+        entry = keys.find(path)
+        if entry is not None and not (entry.is_map and value):
+            try:
+                settled[name] = entry.read(value)
+            except MismatchError as error:
+                problems.append(f"{path}={show(value)}: must be {str(error) or entry.wanted()}".rstrip("?") + ".")
+        elif not prefix and name not in keys.sections and any(_within(key, path) for key in added):
+            settled[name] = value
+        elif name == "about":  # of a folder that Hydra opened by another road (pkg://)
+            continue
+        elif isinstance(value, Mapping) and (prefix or name in keys.sections):
+            settled[name] = _section(value, f"{path}.", keys, typed, added, problems)
+        elif path in typed or path not in keys.elsewhere:
+            problems.append(unknown(path, keys))
+    return settled
+
+
+def _within(key: str, path: str) -> bool:
+    return key == path or key.startswith(f"{path}.")
+
+
+def _paths(node: Mapping[str, Any], prefix: str = "") -> set[str]:
+    found = set()
+    for name, value in node.items():
+        found.add(f"{prefix}{name}")
+        if isinstance(value, Mapping):
+            found |= _paths(value, f"{prefix}{name}.")
+    return found

@@ -1,0 +1,101 @@
+"""Every option that can be chosen, read as raw YAML: what it is and which keys it has, with no class imported.
+
+An option is a file `GROUP/NAME.yaml` of a folder of options. Its `about` says `summary`, `paper`, `year`, `keys`
+(see `metamtl.config.schema`) and, for data, `classes` and `examples_per_class`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from metamtl.config import paths
+from metamtl.config.schema import Entry, parse_entry
+from metamtl.errors import UsageError
+
+_Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_PACKAGE = re.compile(r"^#\s*@package\s+(\S+)", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Option:
+    """One file; `group` is empty for the primary config `train`."""
+
+    group: str
+    name: str
+    path: Path
+
+    @cached_property
+    def text(self) -> str:
+        """The file as it is."""
+        return self.path.read_text(encoding="utf-8")
+
+    @cached_property
+    def raw(self) -> dict[str, Any]:
+        """The file's content; raises UsageError with the line where it is no YAML mapping."""
+        try:
+            content = yaml.load(self.text, Loader=_Loader)
+        except yaml.YAMLError as error:
+            raise UsageError(f"{self.path} is not valid YAML: {' '.join(str(error).split())}.") from error
+        if content is not None and not isinstance(content, dict):
+            raise UsageError(f"{self.path} must hold keys and values, not a {type(content).__name__}.")
+        return content or {}
+
+    @property
+    def about(self) -> dict[str, Any]:
+        """What the file says of itself; empty where it says nothing."""
+        about = self.raw.get("about")
+        return about if isinstance(about, dict) else {}
+
+    @cached_property
+    def section(self) -> str:
+        """Where its keys stand in the composed config: its group, unless the file's header names another place."""
+        found = _PACKAGE.search(self.text[:512])
+        package = found.group(1) if found else "_group_"
+        return self.group if package in ("_global_", "_group_") else package
+
+    @cached_property
+    def entries(self) -> dict[str, Entry]:
+        """The types of its keys, by their place in the composed config."""
+        prefix = f"{self.section}." if self.section else ""
+        keys = self.about.get("keys") or {}
+        return {f"{prefix}{key}": parse_entry(str(text), f"{self.path}: {key}") for key, text in keys.items()}
+
+
+class Library:
+    """The options of all folders: `groups` maps a group's name to its options by name."""
+
+    def __init__(self, folders: Iterable[Path]) -> None:
+        self.groups: dict[str, dict[str, Option]] = {}
+        self.primary: dict[str, Option] = {}
+        for folder in folders:
+            for path in sorted(folder.glob("*.yaml")):
+                self.primary.setdefault(path.stem, Option("", path.stem, path))
+            for path in sorted(folder.glob("*/*.yaml")):
+                if path.parent.name != "hydra":
+                    options = self.groups.setdefault(path.parent.name, {})
+                    options.setdefault(path.stem, Option(path.parent.name, path.stem, path))
+
+    @classmethod
+    def load(cls, config_dir: Path | None = None) -> Library:
+        """All options there are, a user's own folder included."""
+        return cls(paths.folders(config_dir))
+
+    def chosen(self, choices: Mapping[str, Any]) -> list[Option]:
+        """The options of Hydra's `choices` (group -> name, or names as `[a, b]`) that are known here."""
+        found = []
+        for group, names in choices.items():
+            for name in re.findall(r"[^\s\[\],'\"]+", str(names)):
+                option = self.groups.get(group, {}).get(name)
+                found += [option] if option else []
+        return found
+
+    def options(self) -> list[Option]:
+        """Every option of every group."""
+        return [option for group in self.groups.values() for option in group.values()]

@@ -1,0 +1,58 @@
+"""What Hydra is told: option files come without their `about`, and installed packages' folders are searched."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from hydra._internal.core_plugins.file_config_source import FileConfigSource
+from hydra._internal.sources_registry import SourcesRegistry
+from hydra.core.config_search_path import ConfigSearchPath
+from hydra.core.plugins import Plugins
+from hydra.plugins.config_source import ConfigResult
+from hydra.plugins.search_path_plugin import SearchPathPlugin
+from omegaconf import DictConfig
+
+from metamtl.config import paths
+
+
+class AboutFreeSource(FileConfigSource):
+    """Option files as Hydra reads them, less the `about` that is meant for people and checks."""
+
+    def load_config(self, config_path: str) -> ConfigResult:
+        """The file's content without its `about`."""
+        result = super().load_config(config_path)
+        if isinstance(result.config, DictConfig):
+            result.config.pop("about", None)
+        return result
+
+
+class OptionFolders(SearchPathPlugin):
+    """Adds the folders of installed packages to Hydra's search path, and a user's while one composes outside Hydra."""
+
+    user: Path | None = None
+
+    def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
+        """Append the folders, behind metamtl's own."""
+        for folder in paths.third_party_folders():
+            search_path.append("metamtl.conf", f"file://{folder}")
+        if OptionFolders.user:
+            search_path.append("command-line", f"file://{OptionFolders.user}")
+
+
+def register() -> None:
+    """Make Hydra use both; to be called before each composition, cheap when done already."""
+    Plugins.instance().register(OptionFolders)
+    # Replaced, not added: Hydra itself opens --config-dir and hydra.searchpath under the scheme `file`.
+    SourcesRegistry.instance().types[FileConfigSource.scheme()] = AboutFreeSource
+
+
+@contextmanager
+def user_folder(config_dir: Path | None) -> Iterator[None]:
+    """While inside, compositions see the user's folder too."""
+    OptionFolders.user = paths.user_folder(config_dir) if config_dir else None
+    try:
+        yield
+    finally:
+        OptionFolders.user = None
