@@ -107,8 +107,7 @@ class ClassSource(Source):
         items = self.items(split)
         epoch, place = np.divmod(np.arange(step * size, (step + 1) * size), len(items))
         parts = [
-            items[self._epoch_order(split, key, int(one), len(items))[place[epoch == one]]]
-            for one in np.unique(epoch)
+            items[self._epoch_order(split, key, int(one), len(items))[place[epoch == one]]] for one in np.unique(epoch)
         ]
         chosen = np.concatenate(parts)
         return chosen, self.labels(chosen)
@@ -117,9 +116,7 @@ class ClassSource(Source):
         """Items and labels of the episodes with these numbers, grouped by equal shape, see `sampler.draw`."""
         return draw(self._table(split), shape, numbers, key)
 
-    def episodes(
-        self, split: Split, shape: TaskShape, numbers: IntArray, key: int
-    ) -> Sequence[EpisodeArrays]:
+    def episodes(self, split: Split, shape: TaskShape, numbers: IntArray, key: int) -> Sequence[EpisodeArrays]:
         """The episodes with these numbers, grouped by equal shape, in the order of first appearance."""
         return [
             EpisodeArrays(
@@ -163,9 +160,7 @@ class ClassSource(Source):
             return ""
         others = int((table.size < needed).sum()) - 1
         also = f" (and {others} other classes have too few)" if others else ""
-        nearest = (
-            f"task.queries={has - shots}" if has > shots else f"task.shots={has - 1} with task.queries=1"
-        )
+        nearest = f"task.queries={has - shots}" if has > shots else f"task.shots={has - 1} with task.queries=1"
         advice = f"the nearest possible is {nearest}" if has > 1 else "give it more or leave it out"
         return (
             f"The class '{table.names[at]}' in the {split} split of {self.name} has {has} examples{also}, "
@@ -213,8 +208,7 @@ def _table(packed: Packed, names: Sequence[str], fold: int, within_group: bool) 
     group_size = np.bincount(number, minlength=len(group_names)).astype(np.int64)
     return ClassTable(
         names=tuple(
-            packed.classes[at] + (f"@{90 * turn}" if turn else "")
-            for at, turn in zip(base, turns, strict=True)
+            packed.classes[at] + (f"@{90 * turn}" if turn else "") for at, turn in zip(base, turns, strict=True)
         ),
         first=packed.offsets[base],
         size=packed.offsets[base + 1] - packed.offsets[base],

@@ -62,9 +62,7 @@ def distinct(below: ArrayLike, count: int, keys: Keys) -> NDArray[np.int64]:
     Floyd's (Bentley & Floyd 1987, Programming pearls: a sample of brilliance, CACM 30), its order a sort by
     random bits. Raises ValueError where fewer than `count` integers lie below.
     """
-    limit, row_keys = np.broadcast_arrays(
-        np.asarray(below, dtype=np.int64), np.asarray(keys, dtype=np.uint64)
-    )
+    limit, row_keys = np.broadcast_arrays(np.asarray(below, dtype=np.int64), np.asarray(keys, dtype=np.uint64))
     if limit.size and limit.min() < count:
         raise ValueError(f"{count} distinct integers were asked for, below {limit.min()}")
     top = limit[..., None] - count + np.arange(count)  # Floyd's j: n - m, ..., n - 1

@@ -96,9 +96,7 @@ def _drawn(size: int | Range, keys: Keys, purpose: int) -> IntArray:
     return size[0] + integers(size[1] - size[0] + 1, keys, purpose)
 
 
-def _draw_equal(
-    table: ClassTable, episodes: IntArray, keys: Keys, ways: int, shots: int, queries: int
-) -> EpisodeIndex:
+def _draw_equal(table: ClassTable, episodes: IntArray, keys: Keys, ways: int, shots: int, queries: int) -> EpisodeIndex:
     able = np.flatnonzero(table.group_size >= ways)
     if not len(able):
         raise ValueError(f"No group of classes has {ways} of them")

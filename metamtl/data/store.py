@@ -112,9 +112,7 @@ def _open(folder: Path, key: str) -> Packed | None:
     return packed if whole else None
 
 
-def _build(
-    folder: Path, key: str, facts: dict[str, Any], read: Callable[[], Iterable[ClassExamples]]
-) -> None:
+def _build(folder: Path, key: str, facts: dict[str, Any], read: Callable[[], Iterable[ClassExamples]]) -> None:
     """Write the pack beside its place and rename it there; the caller holds the lock."""
     partial = folder.with_name(f"{folder.name}.partial")
     with _writing(folder):
@@ -144,9 +142,7 @@ def _write_examples(path: Path, key: str, read: Callable[[], Iterable[ClassExamp
     offsets = [0]
     first: NDArray[Any] | None = None
     seal = hashlib.sha256(key.encode("ascii"))
-    with path.open(
-        "wb", buffering=0
-    ) as file:  # unbuffered: closing after a full disk must not raise once more
+    with path.open("wb", buffering=0) as file:  # unbuffered: closing after a full disk must not raise once more
         for one in read():
             first = one.x if first is None else first
             _check_class(one, names, first)
@@ -185,9 +181,7 @@ def _writing(folder: Path) -> Iterator[None]:
         yield
     except OSError as error:
         reason = error.strerror or str(error)
-        raise MetamtlError(
-            f"Cannot pack data into {folder}: {reason}. Make room or set paths.cache."
-        ) from error
+        raise MetamtlError(f"Cannot pack data into {folder}: {reason}. Make room or set paths.cache.") from error
 
 
 def _write(file: FileIO, data: bytes) -> None:
