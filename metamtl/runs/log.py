@@ -33,7 +33,7 @@ def log_to(path: Path) -> Iterator[None]:
     try:
         yield
     except (Interrupted, KeyboardInterrupt) as interruption:
-        _logger.warning("interrupted: %s", interruption or "by the keyboard")
+        _logger.warning("interrupted: %s", str(interruption) or "by the keyboard")
         raise
     except Exception:
         _logger.exception("failed")

@@ -105,6 +105,7 @@ def _dress(panel: Axes, metric: str, values: np.ndarray) -> None:
     finite = values[np.isfinite(values)]
     if metric == "loss" and finite.size and finite.min() > 0 and finite.max() / finite.min() > _RANGE_FOR_LOG:
         panel.set_yscale("log")
+        panel.yaxis.set_major_formatter(FuncFormatter(lambda loss, _: f"{loss:g}"))
     if metric == "accuracy":
         panel.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=None))
     panel.xaxis.set_major_formatter(FuncFormatter(lambda step, _: f"{step:,.0f}"))

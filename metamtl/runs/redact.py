@@ -10,16 +10,19 @@ from typing import Any
 HIDDEN = "***"
 
 # A name tells a secret when it contains one of these, `clientSecret` too ...
-_SECRET_PART = re.compile(r"secret|passw(?:or)?d|passphrase|credential", re.IGNORECASE)
+_PART = r"secret|passw(?:or)?d|passphrase|credential"
+_SECRET_PART = re.compile(_PART, re.IGNORECASE)
 # ... or when one of its words ends like this: `WANDB_API_KEY`, `hf-token`; but not `tokenizer` or `keyword`.
-_SECRET_WORD = re.compile(r"(?:key|token)s?(?![a-z])", re.IGNORECASE)
+_WORD = r"(?:key|token)s?(?![a-z])"
+_SECRET_WORD = re.compile(_WORD, re.IGNORECASE)
 # A config is built again on resume, so there only what can be nothing else is hidden: `label_key` and
 # `pad_token` stay.
 _SECRET_KEY_OF_CONFIG = re.compile(r"(?:api|access|auth|private)[_-]?(?:key|token)", re.IGNORECASE)
 # `max_tokens=128` is no secret.
 _HARMLESS = re.compile(r"[-+]?[\d.,e+-]+|true|false|null|none|\[\]|", re.IGNORECASE)
 _VALUE = r"\"(?:[^\"\\]|\\.)*\"|'(?:[^'\\]|\\.)*'|[^\s,;(){}\[\]\"']+"
-_ASSIGNMENT = re.compile(rf"(?P<name>[\w./@+~-]+)(?P<sign>[\"']?\s*[=:]\s*)(?P<value>{_VALUE})")
+_NAME = rf"(?<![\w./@+~-])(?P<name>[\w./@+~-]*(?:{_PART}|{_WORD})[\w./@+~-]*)"
+_ASSIGNMENT = re.compile(rf"{_NAME}(?P<sign>[\"']?\s*[=:]\s*)(?P<value>{_VALUE})", re.IGNORECASE)
 _CREDENTIALS_IN_URL = re.compile(r"(?<=://)[^\s/@]+(?=@)")
 _SHORTEST_VALUE = 8  # shorter values of the environment would blot out ordinary words
 
