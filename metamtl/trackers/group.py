@@ -127,7 +127,7 @@ class _Worker:
             try:
                 call()
             except BaseException as error:  # SystemExit too: some tools raise it from deep inside
-                self._warn_once(f"failed: {type(error).__name__}: {error}")
+                self._warn_once(f"failed: {type(error).__name__}: {' '.join(str(error).split())}")
 
     def _warn_once(self, problem: str) -> None:
         if self._warned.acquire(blocking=False):

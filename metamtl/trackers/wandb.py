@@ -6,6 +6,7 @@ All runs of an outputs folder share `<outputs>/wandb`, so that `wandb leet` in t
 
 from __future__ import annotations
 
+import logging
 import netrc
 import os
 from collections.abc import Mapping, Sequence
@@ -16,13 +17,14 @@ from urllib.parse import urlsplit
 from metamtl.registry import register
 from metamtl.runs.folder import RunFolder
 from metamtl.runs.meta import Status
-from metamtl.runs.redact import redact_config
+from metamtl.runs.redact import redact_config, redact_text
 
 Mode = Literal["auto", "online", "offline"]
 
 _DEFAULT_ADDRESS = "https://api.wandb.ai"
-_START_SECONDS = 60.0
+_START_SECONDS = 30.0  # also how long a process waits at its end for a wandb that is still starting
 _FINISH_SECONDS = 45.0  # below the time of the whole group, so that wandb itself ends in order
+_logger = logging.getLogger(__name__)
 _EXIT_CODES: Mapping[Status, int] = {"running": 0, "completed": 0, "failed": 1, "interrupted": 130}
 
 
@@ -45,13 +47,26 @@ class WandbTracker:
 
     def start(self, run_folder: RunFolder, config: Mapping[str, Any]) -> None:
         """Opens the wandb run; secrets of `config` are hidden first."""
+        mode = chosen_mode(self._mode)
+        try:
+            self._run = self._opened(run_folder, config, mode)
+        except Exception as error:
+            if mode != "online" or self._mode != "auto":
+                raise
+            reason = redact_text(" ".join(str(error).split()))
+            _logger.warning("wandb cannot go online, so it keeps this run offline: %s", reason)
+            _forget_failed_start()
+            self._run = self._opened(run_folder, config, "offline")
+
+    def _opened(self, run_folder: RunFolder, config: Mapping[str, Any], mode: str) -> Any:
         import wandb
 
         outputs = _outputs(run_folder, config)
         outputs.mkdir(parents=True, exist_ok=True)
-        mode = chosen_mode(self._mode)
         name = _name_within(run_folder.path, outputs)
-        self._run = wandb.init(
+        settings = _quiet_settings()
+        wandb.setup(settings)  # the login speaks before the run's own settings count
+        return wandb.init(
             project=self._project,
             entity=self._entity,
             group=self._group,
@@ -63,7 +78,7 @@ class WandbTracker:
             mode=cast(Any, mode),  # WANDB_MODE may hold anything; wandb refuses what it does not know
             resume="allow" if mode == "online" else None,  # offline each process leaves a part; syncing joins them
             reinit="create_new",  # a run that hangs in the background must not take the figures of the next job
-            settings=_quiet_settings(),
+            settings=settings,
         )
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
@@ -95,6 +110,12 @@ def _in_netrc() -> bool:
         except (OSError, RuntimeError, netrc.NetrcParseError):
             continue  # absent or unreadable: no key that wandb could use either
     return False
+
+
+def _forget_failed_start() -> None:
+    import wandb
+
+    wandb.teardown()  # its background process would refuse a second run of this id
 
 
 def _outputs(run_folder: RunFolder, config: Mapping[str, Any]) -> Path:
