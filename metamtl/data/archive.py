@@ -59,7 +59,7 @@ def opened(path: Path) -> Iterator[Archive]:
             is_tar = _opens_as_tar(path)
     if is_zip:
         with _reported(path):
-            zipped = zipfile.ZipFile(path)  # noqa: SIM115 (closed below; its opening is reported, its use is not)
+            zipped = zipfile.ZipFile(path)
         with zipped:
             yield _Zip(path, zipped)
     elif is_tar:
@@ -145,7 +145,7 @@ class _Tar:
     def __init__(self, path: Path, stream: IO[bytes]) -> None:
         self.path = path
         with _reported(path):
-            self._tar = tarfile.open(fileobj=stream, mode="r:")
+            self._tar = tarfile.open(fileobj=stream, mode="r:")  # noqa: SIM115 (its stream is closed by `opened`)
             entries = []
             for entry in self._tar:
                 if entry.isdir():

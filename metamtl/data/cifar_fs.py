@@ -1,7 +1,9 @@
 """CIFAR-FS: the 100 classes of CIFAR-100 (32x32 photographs) in 64 / 16 / 20 for training, validation and testing.
 
 Bertinetto, Henriques, Torr and Vedaldi (2019), Meta-learning with differentiable closed-form solvers, ICLR; images of
-Krizhevsky (2009), Learning multiple layers of features from tiny images. All 600 images of a class are used. Read from
+Krizhevsky (2009), Learning multiple layers of features from tiny images.
+All 600 images of a class are used, but for the few that a class of another split has too (`girl` and `baby` share
+some): those are left to the later split. Read from
 the official archive, or from three archives or folders `cifar_fs_{train,val,test}` of class folders with images.
 """
 
@@ -15,7 +17,7 @@ import numpy as np
 from metamtl.data.archive import content, opened
 from metamtl.data.cifar_pickle import loads
 from metamtl.data.classes import ClassSource
-from metamtl.data.classfiles import Decoding, Listing, example_range, examples, listing
+from metamtl.data.classfiles import Decoding, Listing, example_range, examples, listing, without_copies
 from metamtl.data.download import fetch
 from metamtl.data.identity import digest
 from metamtl.data.images import preprocessing
@@ -31,6 +33,7 @@ MAX_DOWNLOAD = 200 * 2**20  # bytes; the file has 169 MB
 SIDE = 32
 # Of the 50,000 training images of CIFAR-100, per channel; usual in papers.
 MEAN, STD = (0.5071, 0.4867, 0.4408), (0.2675, 0.2565, 0.2761)
+COPIES = "a photograph of a later split is left out of the earlier ones"  # CIFAR-100 has some under two labels
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
 
 
@@ -45,9 +48,9 @@ class CifarFS(ClassSource):
         packed = pack(
             paths.cache.expanduser(),
             "cifar_fs",
-            recipe,
+            {**recipe, "copies": COPIES},
             digest([content(file) for file in files]),
-            lambda: _read(files),
+            lambda: without_copies(_read(files), split_classes()),
         )
         listed = split_classes()
         present = set(packed.classes)
@@ -62,6 +65,7 @@ class CifarFS(ClassSource):
                 "classes_listed": {part: len(names) for part, names in listed.items()},
                 "examples_per_class": example_range(packed),
                 "examples_per_class_published": 600,
+                "copies": COPIES,
                 "files": [file.name for file in files],
                 "licence": "none stated by the authors",
             },
@@ -91,10 +95,11 @@ def find_or_fetch(paths: DataPaths, root: str | None = None) -> list[Path]:
 
 
 def _read(files: list[Path]) -> Iterator[ClassExamples]:
+    """The classes for testing first and those for training last."""
     if len(files) == 1:
         yield from _read_official(files[0])
         return
-    for part, file in zip(SPLITS, files, strict=True):
+    for part, file in reversed(list(zip(SPLITS, files, strict=True))):
         groups = split_classes()[part]
         listed = _checked(listing(file, _class_folder), part, groups)
         yield from examples(listed, Decoding(size=SIDE, channels="rgb", invert=False), groups.__getitem__)
@@ -114,11 +119,12 @@ def _read_official(path: Path) -> Iterator[ClassExamples]:
         names = list(meta["fine_label_names"])
     except (KeyError, ValueError, TypeError) as error:
         raise MetamtlError(f"{path} does not look like CIFAR-100 ({error}).") from error
-    groups = {name: group for part in split_classes().values() for name, group in part.items()}
+    lists = split_classes()
+    groups = {name: group for part in reversed(SPLITS) for name, group in lists[part].items()}
     if set(names) != set(groups) or len(labels) != len(pixels):
         raise MetamtlError(f"{path} does not look like CIFAR-100: its classes are not the 100 known ones.")
-    for label, name in enumerate(names):
-        yield ClassExamples(name, groups[name], pixels[labels == label])
+    for name, group in groups.items():
+        yield ClassExamples(name, group, pixels[labels == names.index(name)])
 
 
 def _class_folder(member: str) -> str | None:

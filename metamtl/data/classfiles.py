@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+import hashlib
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 
 from metamtl.data.archive import opened
 from metamtl.data.images import Channels, decode, is_image
+from metamtl.data.source import Split
 from metamtl.data.store import ClassExamples, Packed
 from metamtl.errors import MetamtlError
 
@@ -55,10 +57,8 @@ def listing(path: Path, class_of: Callable[[str], str | None]) -> Listing:
     return Listing(path, classes, total - sum(len(members) for members in classes.values()))
 
 
-def examples(
-    listed: Listing, decoding: Decoding, group_of: Callable[[str], str], prefix: str = ""
-) -> Iterator[ClassExamples]:
-    """The classes of a listing with their decoded images, uint8 [n, C, size, size]; `prefix` goes before each name.
+def examples(listed: Listing, decoding: Decoding, group_of: Callable[[str], str]) -> Iterator[ClassExamples]:
+    """The classes of a listing with their decoded images, uint8 [n, C, size, size], in the order of the listing.
 
     Raises MetamtlError that names an unreadable image, unless such are skipped; a class with none left is left out.
     """
@@ -82,7 +82,25 @@ def examples(
                     if decoding.on_bad == "error":
                         raise MetamtlError(f"{error} Mend or remove it.") from error
             if images:
-                yield ClassExamples(prefix + name, group_of(name), np.stack(images))
+                yield ClassExamples(name, group_of(name), np.stack(images))
+
+
+def without_copies(
+    classes: Iterable[ClassExamples], splits: Mapping[Split, Collection[str]]
+) -> Iterator[ClassExamples]:
+    """The classes without any image that a class of another split, earlier in `classes`, has pixel for pixel.
+
+    Photograph collections have some images twice under two labels; a held-out one must not be trained on, so give the
+    classes for testing first and those for training last.
+    """
+    split_of = {name: split for split, names in splits.items() for name in names}
+    first: dict[bytes, Split] = {}
+    for one in classes:
+        split = split_of[one.name]
+        marks = [hashlib.sha256(image.tobytes()).digest() for image in one.x]
+        kept = np.array([first.setdefault(mark, split) == split for mark in marks])
+        if kept.any():
+            yield ClassExamples(one.name, one.group, one.x[kept])
 
 
 def example_range(packed: Packed) -> list[int]:

@@ -52,11 +52,8 @@ def fetch(
             if target.exists():  # another process fetched it while this one waited
                 return _existing(target, url, check)
             _LOG.info("Downloading %s to %s", url, target)
-            try:
-                _receive(url, part, check, max_bytes, timeout)
-                _publish(Path(part.name), target)
-            finally:
-                Path(part.name).unlink(missing_ok=True)
+            _receive(url, part, check, max_bytes, timeout)
+            _publish(Path(part.name), target)
     except (OSError, http.client.HTTPException, _WrongBytesError) as error:
         raise MetamtlError(
             f"{target.name} is missing and could not be downloaded ({_reason(error)}): get it from {url} and put it "
@@ -109,16 +106,27 @@ def _publish(part: Path, target: Path) -> None:
 
 @contextlib.contextmanager
 def _part_file(target: Path) -> Iterator[IO[bytes]]:
-    """The part file, empty and locked: left from a killed process it is taken over, in use it is waited for."""
+    """The part file, empty, locked, gone at the end; left by a killed process it is taken over, in use waited for."""
     path = target.with_name(target.name + PART_SUFFIX)
     while True:
         with path.open("ab") as part:
             fcntl.flock(part, fcntl.LOCK_EX)
-            if not path.exists() or os.fstat(part.fileno()).st_ino != path.stat().st_ino:
+            if not _is_named(part, path):
                 continue  # its owner finished and the name is gone; writing here would write into the published file
             part.truncate(0)
-            yield part
+            try:
+                yield part
+            finally:
+                path.unlink(missing_ok=True)
             return
+
+
+def _is_named(stream: IO[bytes], path: Path) -> bool:
+    """Whether `path` is still a name of the open file."""
+    try:
+        return os.path.samestat(os.fstat(stream.fileno()), path.stat())
+    except FileNotFoundError:
+        return False
 
 
 def _existing(target: Path, url: str, check: tuple[str, str]) -> Path:

@@ -23,7 +23,7 @@ def folders(paths: DataPaths, option: str, root: str | Path | None, *inner: str)
         if not bases[0].is_dir():
             raise UsageError(f"data.root={root} is no folder; data={option} needs the folder that has its files.")
     else:
-        bases = [base.expanduser() for base in (paths.data, downloads(paths)) if base is not None]
+        bases = [base.expanduser() for base in (paths.data, paths.cache / "downloads") if base]
     return list(dict.fromkeys(place for base in bases for place in _places(base, inner) if place.is_dir()))
 
 

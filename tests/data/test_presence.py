@@ -1,0 +1,38 @@
+import socket
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from metamtl.data.presence import presence
+from metamtl.data.source import DataPaths
+from tests.data.image_files import real
+
+
+@pytest.fixture(autouse=True)
+def offline(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: Any, **__: Any) -> None:
+        raise AssertionError("doctor must not use the network")
+
+    monkeypatch.setattr(socket, "create_connection", refuse)
+
+
+def test_nothing_present(tmp_path: Path) -> None:
+    found = {one.name: one for one in presence(DataPaths(None, tmp_path))}
+    for name in ("omniglot", "cifar_fs", "mini_imagenet"):
+        assert not found[name].present and "https://" in found[name].how
+    assert found["glyphs"].present and found["sinusoid"].present
+
+
+def test_half_of_omniglot_names_the_other_half(tmp_path: Path) -> None:
+    (tmp_path / "images_background.zip").write_bytes(b"")
+    found = {one.name: one for one in presence(DataPaths(tmp_path, tmp_path / "cache"))}["omniglot"]
+    assert not found.present and found.where == (tmp_path / "images_background.zip",)
+    assert "images_evaluation.zip" in found.how and "images_background.zip" not in found.how
+
+
+def test_real_data_is_found() -> None:
+    base = real("omniglot").parent
+    found = {one.name: one for one in presence(DataPaths(base, base / "absent"))}
+    assert found["omniglot"].present and len(found["omniglot"].where) == 2
+    assert found["cifar_fs"].present
