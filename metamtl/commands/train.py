@@ -6,8 +6,9 @@ The run folder is metamtl's: Hydra's logging and its `.hydra` folder are off.
 from __future__ import annotations
 
 import argparse
+import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,8 @@ from metamtl.errors import UsageError
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
+
+    from metamtl.config.compose import Plan
 
 HELP = """usage: metamtl train [KEY=VALUE ...] [-m] [--config-dir FOLDER] [--cfg job]
 
@@ -66,16 +69,59 @@ def main(arguments: Sequence[str]) -> int:
     """Check, then run; raises UsageError with every problem before torch is imported."""
     flags, parsed = _parse(arguments)
     config_dir = Path(parsed.config_dir) if parsed.config_dir else None
-    informs = parsed.hydra_help or parsed.shell_completion or parsed.info is not None
-    if not informs:
-        from metamtl.config.compose import check
-
-        check(parsed.overrides, config_dir, parsed.multirun)
     job = Job(["metamtl", "train", *arguments], config_dir)
+    if parsed.hydra_help or parsed.shell_completion or parsed.info is not None:
+        _through_hydra(job, [*flags, *QUIET, *parsed.overrides])
+        return 0
+    from metamtl.config.compose import plan
+
+    planned = plan(parsed.overrides, config_dir, parsed.multirun)
+    if planned.multirun and parsed.cfg is None:
+        return _multirun(planned, flags, parsed.overrides, config_dir)
     _through_hydra(job, [*flags, *QUIET, "hydra.run.dir=.", *parsed.overrides])
     if job.failure:
         raise job.failure[0]
     return 0
+
+
+def _multirun(planned: Plan, flags: Sequence[str], overrides: Sequence[str], config_dir: Path | None) -> int:
+    from metamtl.commands.multirun import SweepJob, stoppable, summary
+
+    if "RANK" in os.environ:
+        raise UsageError("-m does not go with torchrun: start each run by its own torchrun.")
+    folder = _sweep_folder(planned.config, overrides)
+    job = SweepJob(folder, config_dir, run)
+    workers = _joblib(folder) if planned.launcher == "joblib" else []
+    try:
+        with stoppable(folder):
+            _through_hydra(job, [*flags, *QUIET, *workers, *overrides, f"hydra.sweep.dir={_quoted(folder)}"])
+    finally:
+        line, code = summary(folder)
+        print(line, flush=True)
+    return code
+
+
+def _joblib(folder: Path) -> list[str]:
+    """Have joblib's workers watch this process from their start; otherwise idle ones would outlive it."""
+    return [
+        "+hydra.launcher.initializer={_target_: hydra.utils.get_method, path: metamtl.commands.multirun.follow}",
+        f"+hydra.launcher.initargs=[{os.getpid()},{_quoted(folder)}]",
+    ]
+
+
+def _sweep_folder(config: Mapping[str, Any], overrides: Sequence[str]) -> Path:
+    """A new folder under paths.outputs, or the user's hydra.sweep.dir if it is empty or new."""
+    from metamtl.runs.folder import new_sweep
+
+    given = [text.partition("=")[2].strip("'\"") for text in overrides if text.startswith("hydra.sweep.dir=")]
+    if not given:
+        names = (config[group].get("name") for group in ("algo", "data"))
+        return new_sweep(Path(config["paths"]["outputs"]), config["label"] or "-".join(filter(None, names)))
+    folder = Path(given[-1]).expanduser().absolute()
+    if folder.exists() and any(folder.iterdir()):
+        raise UsageError(f"hydra.sweep.dir={given[-1]} is not empty; name a new folder.")
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
 
 
 def run(config: DictConfig, command: Sequence[str], config_dir: Path | None, folder: Path | None) -> None:
@@ -118,7 +164,14 @@ def _through_hydra(job: Any, arguments: Sequence[str]) -> None:
     sources.register()
     shell = sys.argv
     sys.argv = ["metamtl train", *arguments]
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises its errors instead of printing and exiting
     try:
         hydra.main(config_path=str(paths.own_folder()), config_name=PRIMARY, version_base=None)(job)()
     finally:
         sys.argv = shell
+
+
+def _quoted(path: Path) -> str:
+    from hydra.core.override_parser.types import Quote, QuotedString
+
+    return QuotedString(str(path), Quote.single).with_quotes()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
@@ -41,18 +43,31 @@ def compose(overrides: Sequence[str] = (), config_dir: Path | None = None) -> di
     return config
 
 
-def check(overrides: Sequence[str], config_dir: Path | None = None, multirun: bool = False) -> None:
-    """Raise UsageError with every problem of a run, or of a sweep's every value."""
+@dataclass(frozen=True)
+class Plan:
+    """What a checked command will do: the config of its first job, whether it is a multirun, and what launches it."""
+
+    config: dict[str, Any]
+    multirun: bool
+    launcher: str
+
+
+def plan(overrides: Sequence[str], config_dir: Path | None = None, multirun: bool = False) -> Plan:
+    """Check a run, or each value of a sweep; raises UsageError with every problem."""
     library = Library.load(config_dir)
     parsed, problems = lines.parse(overrides)
+    multirun = multirun or any(line.key_or_group == "hydra.mode" and line.value() == "MULTIRUN" for line in parsed)
     if not multirun:
         problems += [_needs_multirun(override) for override in parsed if override.is_sweep_override()]
         parsed = [override for override in parsed if not override.is_sweep_override()]
     with _hydra(config_dir):
-        for job in lines.expand(parsed, library):
-            problems += _attempt(job, lines.parse(job)[0], library)[1]
-    if problems:
-        raise UsageError(*dict.fromkeys(problems))
+        jobs = [_attempt(job, lines.parse(job)[0], library) for job in lines.expand(parsed, library)]
+        problems += [problem for _, found in jobs for problem in found]
+        if problems:
+            raise UsageError(*dict.fromkeys(problems))
+        composed = HydraConfig.get()
+    multirun = multirun or composed.mode is RunMode.MULTIRUN
+    return Plan(jobs[0][0], multirun, str(composed.runtime.choices["hydra/launcher"]))
 
 
 def settle_job(

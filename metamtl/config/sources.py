@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from hydra._internal.core_plugins.file_config_source import FileConfigSource
+from hydra._internal.core_plugins import file_config_source
 from hydra._internal.sources_registry import SourcesRegistry
 from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.plugins import Plugins
@@ -17,8 +17,11 @@ from omegaconf import DictConfig
 from metamtl.config import paths
 
 
-class AboutFreeSource(FileConfigSource):
-    """Option files as Hydra reads them, less the `about` that is meant for people and checks."""
+class FileConfigSource(file_config_source.FileConfigSource):
+    """Option files as Hydra reads them, less the `about` that is meant for people and checks.
+
+    It bears the name of the class that it stands in for, so that Hydra's registering its own in a worker keeps this one.
+    """
 
     def load_config(self, config_path: str) -> ConfigResult:
         """The file's content without its `about`."""
@@ -45,7 +48,7 @@ def register() -> None:
     """Make Hydra use both; to be called before each composition, cheap when done already."""
     Plugins.instance().register(OptionFolders)
     # Replaced, not added: Hydra itself opens --config-dir and hydra.searchpath under the scheme `file`.
-    SourcesRegistry.instance().types[FileConfigSource.scheme()] = AboutFreeSource
+    SourcesRegistry.instance().types[FileConfigSource.scheme()] = FileConfigSource
 
 
 @contextmanager

@@ -1,0 +1,171 @@
+"""The jobs of `metamtl train -m`: one that fails does not stop the others, a signal stops all, none outlives its parent.
+
+A multirun's folder holds `<number>/` for each job, and `jobs.jsonl` with one line for each that ended: its folder,
+overrides, status (completed, failed, interrupted, skipped) and the reason.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING
+
+from metamtl.errors import Interrupted
+from metamtl.failures import record, sentence
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+RECORD = "jobs.jsonl"
+STOP = ".stop"
+POLL_SECONDS = 0.3
+# A worker whose parent is gone may finish its step and save; then it ends, saved or not.
+GRACE_SECONDS = 30.0
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+@dataclass
+class SweepJob:
+    """What Hydra calls for each job, in this process or, pickled, in a worker; it raises nothing but reports."""
+
+    folder: Path
+    config_dir: Path | None
+    train: Callable[[DictConfig, Sequence[str], Path | None, Path | None], None]
+
+    def __call__(self, config: DictConfig) -> None:
+        """Run one job and record how it ended."""
+        from hydra.core.hydra_config import HydraConfig
+
+        composed = HydraConfig.get()
+        folder, overrides = Path(composed.runtime.output_dir), list(composed.overrides.task)
+        if (self.folder / STOP).exists():
+            self._record(folder, overrides, "skipped")
+            return
+        extra = ["--config-dir", str(self.config_dir)] if self.config_dir else []
+        try:
+            with _Follower.job(), _raising():
+                self.train(config, ["metamtl", "train", *extra, *overrides], self.config_dir, folder)
+            self._record(folder, overrides, "completed")
+        except (Interrupted, KeyboardInterrupt) as error:
+            stop(self.folder, error.exit_code if isinstance(error, Interrupted) else 130)
+            self._record(folder, overrides, "interrupted", str(error))
+        except Exception as error:
+            record(error, folder)
+            reason = " ".join(sentence(error).split())
+            print(f"{shown(folder)}: {reason}", file=sys.stderr, flush=True)
+            self._record(folder, overrides, "failed", reason)
+
+    def _record(self, folder: Path, overrides: Sequence[str], status: str, reason: str = "") -> None:
+        line = {"folder": str(folder), "overrides": list(overrides), "status": status, "reason": reason}
+        with (self.folder / RECORD).open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")  # one write: lines of several workers do not mix
+
+
+def stop(folder: Path, exit_code: int) -> None:
+    """Let no further job of the multirun start, and have those in workers finish their step and save."""
+    with suppress(FileExistsError), (folder / STOP).open("x", encoding="utf-8") as file:  # the first reason counts
+        file.write(str(exit_code))
+
+
+@contextmanager
+def stoppable(folder: Path) -> Iterator[None]:
+    """While inside, the first signal stops the multirun in good order, and a second ends it at once."""
+
+    def on_signal(number: int, _: FrameType | None) -> None:
+        stop(folder, 128 + number)
+        print("Stopping: what runs saves its state. Once more ends it at once.", file=sys.stderr, flush=True)
+        signal.signal(number, previous[number])
+
+    previous = {number: signal.signal(number, on_signal) for number in SIGNALS}
+    try:
+        yield
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+def summary(folder: Path) -> tuple[str, int]:
+    """A line of how the jobs ended, and the exit code that follows from it."""
+    record_file, stop_file = folder / RECORD, folder / STOP
+    lines = record_file.read_text(encoding="utf-8").splitlines() if record_file.exists() else []
+    counts = Counter(json.loads(line)["status"] for line in lines)
+    said = ", ".join(f"{counts[status]} {status}" for status in counts) or "no job ran"
+    code = int(stop_file.read_text(encoding="utf-8")) if stop_file.exists() else int(counts["failed"] > 0)
+    stop_file.unlink(missing_ok=True)
+    return f"{shown(folder)}: {said}.", code
+
+
+def shown(path: Path) -> str:
+    """A path as short as it can be typed from here."""
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
+
+
+@contextmanager
+def _raising() -> Iterator[None]:
+    """Signals interrupt the job; the trainer replaces this by its own way, which saves, while it trains."""
+
+    def on_signal(number: int, _: FrameType | None) -> None:
+        raise Interrupted(f"Stopped by {signal.Signals(number).name} before training began.", number)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    previous = {number: signal.signal(number, on_signal) for number in SIGNALS}
+    try:
+        yield
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+def follow(parent: int, folder: str) -> None:
+    """What a worker does first: watch its parent, and leave Ctrl-C to it, which stops the workers in good order."""
+    os.setpgid(0, 0)
+    threading.Thread(target=_Follower.watch, args=(parent, Path(folder) / STOP), daemon=True).start()
+
+
+class _Follower:
+    """A thread of a worker that hands on a stop of the multirun, and ends the worker when the parent is gone."""
+
+    _running = False
+
+    @classmethod
+    @contextmanager
+    def job(cls) -> Iterator[None]:
+        cls._running = True
+        try:
+            yield
+        finally:
+            cls._running = False
+
+    @classmethod
+    def watch(cls, parent: int, stop_file: Path) -> None:
+        told = False
+        while os.getppid() == parent:
+            if stop_file.exists() and cls._running and not told:
+                told = True
+                cls._interrupt()
+            time.sleep(POLL_SECONDS)
+        deadline = time.monotonic() + GRACE_SECONDS
+        if cls._running and not told:
+            cls._interrupt()
+        while cls._running and time.monotonic() < deadline:
+            time.sleep(POLL_SECONDS / 3)
+        os._exit(128 + signal.SIGTERM)
+
+    @staticmethod
+    def _interrupt() -> None:
+        # To the main thread, whose waiting it breaks; sent to the process, this thread might take it.
+        main = threading.main_thread().ident
+        assert main is not None
+        signal.pthread_kill(main, signal.SIGTERM)
