@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from metamtl.backbones.norm import NormKind
 from metamtl.data.family import Family
-from metamtl.data.task import Examples, Task, Tensors
+from metamtl.data.task import Examples, Minibatch, Task, Tensors
 from metamtl.engine.network import Network
 
 
@@ -59,7 +59,10 @@ class Learner(nn.Module, ABC):
         """Loss [] and outputs of a supervised minibatch, for learners with a stage of that stream."""
         raise NotImplementedError(f"{type(self).__name__} has no stage on minibatches")
 
-    def forward(self, task: Task) -> tuple[Tensor, dict[str, Tensor]]:
-        """Loss [] and the figures [] of one task, `loss` among them."""
-        loss, outputs = self.outer_loss(task)
-        return loss, {"loss": loss, **self.family.metrics(outputs, task.query)}
+    def forward(self, sample: Task | Minibatch) -> tuple[Tensor, dict[str, Tensor]]:
+        """Loss [] and the figures [] of one task or minibatch, `loss` among them."""
+        if isinstance(sample, Minibatch):
+            loss, outputs = self.minibatch_loss(sample.examples)
+            return loss, {"loss": loss, **self.family.metrics(outputs, sample.examples)}
+        loss, outputs = self.outer_loss(sample)
+        return loss, {"loss": loss, **self.family.metrics(outputs, sample.query)}

@@ -57,6 +57,13 @@ class Examples:
 
 
 @dataclass(frozen=True)
+class Minibatch:
+    """Examples [B] of a supervised stage, labelled by their class among all of the split's."""
+
+    examples: Examples
+
+
+@dataclass(frozen=True)
 class Task:
     """One task. `number` [] is its place in the episode stream, from which all of its noise is drawn."""
 

@@ -17,7 +17,7 @@ from torch.func import functional_call, vmap
 
 from metamtl.backbones.noise import mix
 from metamtl.backbones.norm import Statistics
-from metamtl.data.task import Examples, Task, TaskBatch, Tensors, size
+from metamtl.data.task import Examples, Minibatch, Task, TaskBatch, Tensors, size
 from metamtl.engine.inner import vectorised
 from metamtl.engine.network import Network
 
@@ -45,7 +45,7 @@ class Update:
 class Engine:
     """Runs tasks as `how` says.
 
-    `learner` maps a task to its loss and figures, `network` is the part of it that draws noise and keeps statistics;
+    `learner` maps a task, or a supervised minibatch, to its loss and figures, `network` is the part of it that draws noise and keeps statistics;
     `noise_seed` keys the noise of meta-training.
     """
 
@@ -69,6 +69,20 @@ class Engine:
                 if g is not None:
                     total.gradient[name] += g
             _add(total, figures, statistics, len(batch))
+        return total
+
+    def minibatch_gradient(self, minibatch: Minibatch, step: int) -> Update:
+        """Summed gradient of a supervised minibatch's examples; `step` keys its noise."""
+        weights: Weights = {name: w for name, w in self.learner.named_parameters() if w.requires_grad}
+        with self.network.task(mix(torch.tensor(step, device=minibatch.examples.labels.device), self.noise_seed)):
+            loss, figures = functional_call(self.learner, weights, (minibatch,))
+            gradients = torch.autograd.grad(loss, list(weights.values()))
+            statistics = self.network.observed()
+        count = size(minibatch.examples.x)
+        total = Update({name: g * count for name, g in zip(weights, gradients, strict=True)}, {}, [], 0)
+        every = {name: value.expand(count) for name, value in figures.items()}
+        rows = [(mean.expand(count, -1), var.expand(count, -1)) for mean, var in statistics]
+        _add(total, every, rows, count)
         return total
 
     # ---- figures alone ----

@@ -81,6 +81,19 @@ def summary(values: NDArray[Any]) -> Summary:
     return {"mean": float(figures.mean()), "ci95": interval, "episodes": count}
 
 
+def describe(result: Result, metric: str) -> str:
+    """One line for a person: `test accuracy 98.10% ± 0.20 over 1000 episodes of the test split`."""
+    test = result["test"][metric]
+    return f"test {metric} {readable(metric, test)} over {test['episodes']} episodes of the {result['split']} split"
+
+
+def readable(metric: str, figure: Summary) -> str:
+    """Mean and interval; accuracies in percent."""
+    if metric == "accuracy":
+        return f"{100 * figure['mean']:.2f}% ± {100 * figure['ci95']:.2f}"
+    return f"{figure['mean']:.4f} ± {figure['ci95']:.4f}"
+
+
 def write_result(folder: RecordFolder, result: Result, episodes: Mapping[str, NDArray[Any]] | None = None) -> None:
     """Writes result.json, before it episodes.npy from `episodes`: metric -> figures [n] in episode order.
 

@@ -1,0 +1,83 @@
+"""From a checked config and its open data to the objects that train and test: one place, used by every verb."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from metamtl.algos.base import Learner
+from metamtl.data.batch import Preparation
+from metamtl.data.family import Family, family_of
+from metamtl.data.opening import task_shape
+from metamtl.data.source import Source, TaskShape
+from metamtl.engine.tasks import Engine
+from metamtl.errors import UsageError
+from metamtl.registry import build
+
+
+@dataclass
+class Parts:
+    """What a run is made of."""
+
+    config: Mapping[str, Any]
+    source: Source
+    family: Family
+    learner: Learner
+    engine: Engine
+    preparation: Preparation
+    device: torch.device
+    train_shape: TaskShape
+    test_shape: TaskShape
+
+    def autocast(self) -> AbstractContextManager[Any]:
+        """The arithmetic of `trainer.precision` while it is entered."""
+        if self.config["trainer"]["precision"] == "bfloat16":
+            return torch.autocast(self.device.type, torch.bfloat16)
+        return nullcontext()
+
+    @contextmanager
+    def testing(self) -> Iterator[None]:
+        """While held-out tasks are met: the learner's test phase, with the statistics that `eval` asks for."""
+        network, was_training = self.learner.network, self.learner.training
+        self.learner.eval()
+        network.transductive = self.config["eval"]["transductive"]
+        try:
+            yield
+        finally:
+            network.transductive = self.config["trainer"]["transductive"]
+            self.learner.train(was_training)
+
+
+def build_parts(config: Mapping[str, Any], source: Source, trained: TaskShape | None = None) -> Parts:
+    """All objects, with initial weights that depend on `seed` alone; UsageError for a device that is not there.
+
+    `trained` is the test shape that the learner was made for, where it is now tested on another.
+    """
+    trainer, seed = config["trainer"], config["seed"]
+    device = choose_device(trainer["device"])
+    dtype = torch.float64 if trainer["precision"] == "float64" else torch.float32
+    train_shape, test_shape = task_shape(trainer["task"]), task_shape(config["task"])
+    family = family_of(source, train_shape, trained or test_shape)
+    torch.manual_seed(seed)
+    backbone = build("backbone", config["backbone"], input_shape=tuple(source.input_shape))
+    learner: Learner = build(
+        "algo", config["algo"], backbone=backbone, family=family, norm=config["backbone"]["norm"]
+    ).to(device, dtype)
+    learner.network.transductive = trainer["transductive"]
+    engine = Engine(learner, learner.network, config["engine"], noise_seed=seed)
+    preparation = Preparation(source.preprocessing, device, dtype)
+    return Parts(config, source, family, learner, engine, preparation, device, train_shape, test_shape)
+
+
+def choose_device(name: str) -> torch.device:
+    """`auto` takes CUDA, then Apple's GPU, then the CPU; under torchrun each process takes its own GPU."""
+    present = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if name == "auto":
+        name = next(kind for kind in ("cuda", "mps", "cpu") if present[kind])
+    if not present[name]:
+        raise UsageError(f"trainer.device={name} is not available on this machine: use trainer.device=auto.")
+    return torch.device(name, torch.cuda.current_device()) if name == "cuda" else torch.device(name)

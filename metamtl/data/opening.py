@@ -1,0 +1,37 @@
+"""Opens the data of a config and refuses tasks that it cannot make, before torch is imported."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from metamtl.data.source import DataPaths, Range, Source, Split, TaskShape
+from metamtl.errors import UsageError
+from metamtl.registry import build
+
+
+def task_shape(section: Mapping[str, Any]) -> TaskShape:
+    """The shape that `task` or `trainer.task` of a config asks for."""
+
+    def size(value: Any) -> int | Range:
+        return value if isinstance(value, int) else (int(value[0]), int(value[1]))
+
+    return TaskShape(size(section["ways"]), size(section["shots"]), int(section["queries"]))
+
+
+def data_paths(section: Mapping[str, Any]) -> DataPaths:
+    """The folders of the config's `paths`, `~` expanded."""
+    data = section["data"]
+    return DataPaths(Path(data).expanduser() if data else None, Path(section["cache"]).expanduser())
+
+
+def open_source(config: Mapping[str, Any]) -> Source:
+    """The data set of a config, packed; UsageError with every reason why it cannot make the tasks asked for."""
+    source: Source = build("data", config["data"], paths=data_paths(config["paths"]))
+    test, train = task_shape(config["task"]), task_shape(config["trainer"]["task"])
+    asked: list[tuple[Split, TaskShape]] = [("train", train), ("val", test), (config["eval"]["split"], test)]
+    problems = [problem for split, shape in asked for problem in source.problems(split, shape)]
+    if problems:
+        raise UsageError(*dict.fromkeys(problems))
+    return source

@@ -1,0 +1,72 @@
+"""The test protocol: the same episodes for every run, in fixed blocks, so that figures do not depend on how many
+processes computed them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from metamtl.build import Parts
+from metamtl.data.sampler import eval_key
+from metamtl.data.source import IntArray, Split, TaskShape
+from metamtl.engine.world import World
+from metamtl.evaluation.features import FeatureTable, worthwhile
+
+BLOCK = 100  # episodes; the unit that processes share out
+EpisodeFigures = dict[str, NDArray[np.float64]]
+
+
+def episodes_id(parts: Parts, split: Split, shape: TaskShape, episodes: int) -> str:
+    """Names the very episodes: equal for two runs exactly when their figures may be compared pair by pair."""
+    key = eval_key(parts.config["eval"]["seed"], parts.source.fingerprint, split, shape)
+    return hashlib.sha256(f"{key}:{episodes}".encode()).hexdigest()[:16]
+
+
+def evaluate_episodes(
+    parts: Parts,
+    world: World,
+    split: Split,
+    episodes: int,
+    after_block: Callable[[int, int], None] = lambda done, of: None,
+) -> EpisodeFigures:
+    """`loss` and the family's metrics [episodes] of held-out episodes, on every process.
+
+    `after_block` hears how many episodes of how many are done.
+    """
+    shape = parts.test_shape
+    key = eval_key(parts.config["eval"]["seed"], parts.source.fingerprint, split, shape)
+    with torch.no_grad(), parts.testing(), parts.autocast():
+        figures = _figures_of(parts, world, split, shape, episodes, key)
+        mine: dict[int, dict[str, Tensor]] = {}
+        starts = range(0, episodes, BLOCK)
+        for block, start in enumerate(starts):
+            if block % world.size == world.rank:
+                mine[block] = figures(np.arange(start, min(start + BLOCK, episodes)))
+            after_block(min(start + BLOCK, episodes), episodes)
+    blocks = {block: found for part in world.gather(mine) for block, found in part.items()}
+    return {
+        name: np.concatenate([blocks[block][name].double().numpy() for block in range(len(starts))])
+        for name in blocks[0]
+    }
+
+
+def _figures_of(
+    parts: Parts, world: World, split: Split, shape: TaskShape, episodes: int, key: int
+) -> Callable[[IntArray], dict[str, Tensor]]:
+    if worthwhile(parts, split, shape, episodes):
+        table = FeatureTable(parts, split, world)
+        return lambda numbers: table.figures(split, shape, numbers, key)
+
+    def run(numbers: IntArray) -> dict[str, Tensor]:
+        arrays = parts.source.episodes(split, shape, numbers, key)
+        found = parts.engine.evaluate([parts.preparation.batch(group) for group in arrays])
+        place = torch.from_numpy(np.argsort(np.concatenate([group.episodes for group in arrays]), kind="stable"))
+        return {name: values.cpu()[place] for name, values in found.items()}
+
+    return run

@@ -1,0 +1,45 @@
+"""`metamtl eval`: tests a finished run again, on other episodes, shapes or splits, in a folder of its own."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from metamtl.config.compose import merge
+from metamtl.data.opening import open_source
+from metamtl.data.source import Source
+from metamtl.errors import MetamtlError
+from metamtl.runs.folder import EvaluationFolder, RunFolder
+from metamtl.runs.log import log_to
+
+# what an evaluation may change: the episodes and how they are met, never what was learnt
+CHANGEABLE = ("task", "eval", "trainer.device", "trainer.threads", "algo.test_lr", "algo.test_steps", "paths", "engine")
+
+
+def evaluate_run(folder: Path, overrides: Sequence[str] = ()) -> None:
+    """Tests the best weights of the run in `folder`; the run's own result stays as it is."""
+    run = RunFolder.open(folder)
+    config = merge(run.config(), overrides, CHANGEABLE)
+    source = open_source(config)
+    if os.environ.get("RANK", "0") != "0":
+        _evaluate(config, source, run, None)
+        return
+    if not (run.checkpoints / "best.pt").exists():
+        raise MetamtlError(f"{folder} has no best.pt yet: it has not reached its first validation.")
+    evaluation = run.new_evaluation(config, sys.argv, label=config["eval"]["split"])
+    with log_to(evaluation.log_file):
+        try:
+            _evaluate(config, source, run, evaluation)
+        except BaseException as error:
+            evaluation.finish("failed", str(error))
+            raise
+        evaluation.finish("completed")
+
+
+def _evaluate(config: dict[str, Any], source: Source, run: RunFolder, evaluation: EvaluationFolder | None) -> None:
+    from metamtl.evaluation.session import evaluate_session
+
+    evaluate_session(config, source, run, evaluation)

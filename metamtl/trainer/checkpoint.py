@@ -1,0 +1,137 @@
+"""What a checkpoint holds: plain tensors and numbers, enough to go on as if the run had never stopped.
+
+Episodes, learning rates and noise are functions of the step, so the stream's position is the step itself.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from metamtl.algos.base import Learner
+from metamtl.build import Parts
+from metamtl.errors import MetamtlError
+from metamtl.runs import checkpoints
+from metamtl.runs.folder import RunFolder
+
+
+@dataclass
+class Progress:
+    """Where training is; every number that a later step depends on."""
+
+    stage: int = 0
+    step: int = 0  # completed updates of the stage
+    total: int = 0  # completed updates of all stages: the step that metrics carry
+    best_step: int | None = None
+    best_value: float | None = None
+    stale: int = 0  # validations since the best one
+    validated: int = -1  # the step of the last validation
+    stopped_early: bool = False
+    skipped: int = 0  # updates left out because they were not finite
+    tasks: int = 0
+    seconds: float = 0.0  # spent on updates
+    sums: dict[str, float] = field(default_factory=dict)  # of figures since the last line of metrics
+    summed: int = 0
+
+
+@dataclass
+class State:
+    """Everything that changes during training."""
+
+    progress: Progress
+    optimizer: torch.optim.Optimizer
+    ema: dict[str, Tensor] | None
+
+
+def save(run: RunFolder, parts: Parts, state: State, metrics_position: int) -> None:
+    """Writes checkpoints/last.pt; the one before stays until this one is whole."""
+    content = {
+        "learner": parts.learner.state_dict(),
+        "optimizer": state.optimizer.state_dict(),
+        "ema": state.ema,
+        "progress": asdict(state.progress),
+        "metrics_position": metrics_position,
+        "engine": parts.engine.how,
+        "threads": torch.get_num_threads(),
+    }
+    checkpoints.save(run.checkpoints, "last", _to_bytes(content), {"step": state.progress.total})
+
+
+def load(run: RunFolder) -> tuple[dict[str, Any], list[str]]:
+    """The content of the last sound checkpoint, on the CPU, and sentences about damaged ones."""
+    found = checkpoints.load(run.checkpoints, "last")
+    return _from_bytes(found.payload), found.notes
+
+
+def restore(content: dict[str, Any], parts: Parts, state: State) -> None:
+    """Puts a checkpoint's content in place."""
+    parts.learner.load_state_dict(content["learner"])
+    state.optimizer.load_state_dict(content["optimizer"])
+    state.ema = None if content["ema"] is None else _like_weights(content["ema"], parts.learner)
+
+
+def save_best(run: RunFolder, learner: Learner, step: int) -> None:
+    """Writes checkpoints/best.pt: the learner alone."""
+    checkpoints.save(run.checkpoints, "best", _to_bytes({"learner": learner.state_dict()}), {"step": step})
+
+
+def load_best(run: RunFolder, learner: Learner) -> list[str]:
+    """Gives the learner its best weights; returns sentences about damaged files."""
+    found = checkpoints.load(run.checkpoints, "best")
+    learner.load_state_dict(_from_bytes(found.payload)["learner"])
+    return found.notes
+
+
+@contextmanager
+def averaged(learner: Learner, ema: dict[str, Tensor] | None) -> Iterator[None]:
+    """While held-out tasks are met, the averaged weights where the run keeps them."""
+    if ema is None:
+        yield
+        return
+    own = {name: weight.detach().clone() for name, weight in learner.named_parameters()}
+    _copy(ema, learner)
+    try:
+        yield
+    finally:
+        _copy(own, learner)
+
+
+def update_ema(ema: dict[str, Tensor] | None, learner: Learner, decay: float | None) -> dict[str, Tensor] | None:
+    """The exponential moving average of the weights after one more update."""
+    if decay is None:
+        return None
+    if ema is None:
+        return {name: weight.detach().clone() for name, weight in learner.named_parameters()}
+    for name, weight in learner.named_parameters():
+        ema[name].lerp_(weight.detach(), 1 - decay)
+    return ema
+
+
+def _copy(weights: dict[str, Tensor], learner: Learner) -> None:
+    with torch.no_grad():
+        for name, weight in learner.named_parameters():
+            weight.copy_(weights[name])
+
+
+def _like_weights(ema: dict[str, Tensor], learner: Learner) -> dict[str, Tensor]:
+    return {name: ema[name].to(weight.device) for name, weight in learner.named_parameters()}
+
+
+def _to_bytes(content: dict[str, Any]) -> bytes:
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    return buffer.getvalue()
+
+
+def _from_bytes(payload: bytes) -> dict[str, Any]:
+    try:
+        content: dict[str, Any] = torch.load(io.BytesIO(payload), map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises many kinds for a file that is no checkpoint of ours
+        raise MetamtlError(f"The checkpoint is not one of metamtl's, or holds more than tensors: {error}") from error
+    return content

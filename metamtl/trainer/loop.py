@@ -1,0 +1,209 @@
+"""The training loop: update, validate, save, until the last step of the last stage.
+
+Everything a step does is a function of the weights, the optimiser's state and the step's number; a run that was
+stopped anywhere and resumed therefore ends as an unbroken one does, bit for bit.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from metamtl.build import Parts
+from metamtl.engine.tasks import Update
+from metamtl.engine.world import World
+from metamtl.errors import MetamtlError
+from metamtl.evaluation.protocol import evaluate_episodes
+from metamtl.runs.folder import RunFolder
+from metamtl.runs.metrics import MetricStream
+from metamtl.runs.result import readable, summary
+from metamtl.trackers.group import TrackerGroup
+from metamtl.trainer import checkpoint
+from metamtl.trainer.checkpoint import Progress, State
+from metamtl.trainer.optim import clip, make_optimizer, rate_factor, set_rate
+from metamtl.trainer.progress import Display
+from metamtl.trainer.signals import StopRequest, interruption
+from metamtl.trainer.streams import Stream, stream_of
+
+_logger = logging.getLogger(__name__)
+
+
+class Trainer:
+    """Trains the learner of `parts`; `run` and `metrics` are None on processes other than the first."""
+
+    def __init__(
+        self,
+        parts: Parts,
+        world: World,
+        run: RunFolder | None,
+        metrics: MetricStream | None,
+        trackers: TrackerGroup,
+        stop: StopRequest,
+    ) -> None:
+        self.parts, self.world, self.run, self.metrics = parts, world, run, metrics
+        self.trackers, self.stop = trackers, stop
+        self.options: Mapping[str, Any] = parts.config["trainer"]
+        self.stages = parts.learner.stages
+        self.state = State(Progress(), self._optimizer(), None)
+        self.display = Display("", 0, 0, visible=False)
+
+    def restore(self, content: dict[str, Any]) -> None:
+        """Goes on from a checkpoint's content."""
+        self.state.progress = Progress(**content["progress"])
+        checkpoint.restore(content, self.parts, self.state)
+
+    def train(self) -> None:
+        """All that remains of the stages; raises Interrupted where a signal stopped it, with all saved."""
+        progress = self.state.progress
+        total = sum(self._steps(number) for number in range(len(self.stages)))
+        label = f"{self.parts.config['algo']['name']} on {self.parts.source.name}"
+        with Display(label, total, progress.total, self.world.first) as self.display:
+            if progress.total == 0:
+                self._save()  # a run killed before its first checkpoint can be resumed all the same
+            while True:
+                self._train_stage(progress)
+                if progress.stage + 1 == len(self.stages):
+                    break
+                progress.stage, progress.step = progress.stage + 1, 0
+                self.state.optimizer = self._optimizer()
+            if progress.validated != progress.total:
+                self._validate(progress)
+            self._save()
+
+    # ---- a stage ----
+
+    def _train_stage(self, progress: Progress) -> None:
+        stream = stream_of(self.parts, self.stages[progress.stage], self.world)
+        steps = self._steps(progress.stage)
+        self.parts.learner.train()
+        while progress.step < steps and not progress.stopped_early:
+            stopping = self._step(stream, progress, steps)
+            if progress.total % self.options["validate_every"] == 0:
+                self._validate(progress)
+            if stopping or progress.total % self.options["checkpoint_every"] == 0:
+                self._save()
+            if stopping:
+                raise interruption(stopping)
+
+    def _step(self, stream: Stream, progress: Progress, steps: int) -> int:
+        """One update; returns the signal that asks to stop after it, 0 for none."""
+        started = time.perf_counter()
+        rate = self.options["optimizer"]["lr"] * rate_factor(self.options["schedule"], progress.step, steps)
+        with self.parts.autocast():
+            update = stream.update(progress.step)
+        stopping, figures = self._share(update)
+        gradients = list(update.gradient.values())
+        norm = clip(gradients, self.options["clip_norm"], self.options["clip_value"]).item()
+        if math.isfinite(figures["loss"]) and math.isfinite(norm):
+            self._apply(update, rate)
+        else:
+            self._not_finite(progress, rate, figures["loss"], norm)
+        progress.step, progress.total = progress.step + 1, progress.total + 1
+        progress.tasks += update.tasks
+        progress.seconds += time.perf_counter() - started
+        self._log(progress, {**figures, "gradient_norm": norm}, rate)
+        return stopping
+
+    def _share(self, update: Update) -> tuple[int, dict[str, float]]:
+        """Turns this process's sums into means over all processes, in place; the signal to stop and the figures."""
+        weights = list(update.gradient.values())
+        like = weights[0]
+        sums = [values.sum() for values in update.figures.values()]
+        extra = torch.stack([*sums, like.new_tensor(update.tasks), like.new_tensor(self.stop.signal or 0)])
+        moments = [tensor for pair in update.statistics for tensor in pair]
+        *shared, extra = self.world.sum([*weights, *moments, extra.to(like.dtype)])
+        numbers: list[float] = extra.tolist()
+        update.tasks = round(numbers[-2])
+        means = [tensor / update.tasks for tensor in shared]
+        update.gradient = dict(zip(update.gradient, means[: len(weights)], strict=True))
+        moments = means[len(weights) :]
+        update.statistics = list(zip(moments[::2], moments[1::2], strict=True))
+        figures = {name: value / update.tasks for name, value in zip(update.figures, numbers, strict=False)}
+        return round(numbers[-1] / self.world.size) if self.stop.signal is None else self.stop.signal, figures
+
+    def _apply(self, update: Update, rate: float) -> None:
+        learner, state = self.parts.learner, self.state
+        for name, weight in learner.named_parameters():
+            weight.grad = update.gradient.get(name)
+        set_rate(state.optimizer, rate)
+        state.optimizer.step()
+        state.optimizer.zero_grad(set_to_none=True)
+        if update.statistics:
+            learner.network.update_running(update.statistics)
+        state.ema = checkpoint.update_ema(state.ema, learner, self.options["ema"])
+
+    def _not_finite(self, progress: Progress, rate: float, loss: float, norm: float) -> None:
+        progress.skipped += 1
+        rates = {"outer": rate, **{key: v for key, v in self.parts.config["algo"].items() if key.endswith("_lr")}}
+        where = (
+            f"The update after step {progress.total} is not finite (loss {loss:g}, gradient norm {norm:g}; "
+            f"tasks {progress.step * self.options['meta_batch']} and following; rates "
+            + ", ".join(f"{name} {value}" for name, value in rates.items())
+            + ")"
+        )
+        if self.options["on_nan"] == "stop":
+            raise MetamtlError(f"{where}: lower a rate, or set trainer.on_nan=skip; the last checkpoint is intact.")
+        if progress.skipped > self.options["nan_limit"]:
+            raise MetamtlError(f"{where}, and trainer.nan_limit={self.options['nan_limit']} skips are used up.")
+        _logger.warning("%s: skipped (%d of %d).", where, progress.skipped, self.options["nan_limit"])
+
+    # ---- validation, records ----
+
+    def _validate(self, progress: Progress) -> None:
+        family, validations = self.parts.family, self.parts.config["eval"]["val_episodes"]
+        progress.validated = progress.total
+        with checkpoint.averaged(self.parts.learner, self.state.ema):
+            figures = evaluate_episodes(self.parts, self.world, "val", validations)
+            now = summary(figures[family.metric])
+            better = progress.best_value is None or (
+                now["mean"] > progress.best_value if family.higher_is_better else now["mean"] < progress.best_value
+            )
+            if better and self.run is not None:
+                checkpoint.save_best(self.run, self.parts.learner, progress.total)
+        if better:
+            progress.best_step, progress.best_value, progress.stale = progress.total, now["mean"], 0
+        else:
+            progress.stale += 1
+        patience = self.options["patience"]
+        progress.stopped_early = patience is not None and progress.stale >= patience
+        values = {f"val/{name}": float(figure.mean()) for name, figure in figures.items()}
+        self._record(progress.total, "val", {**values, f"val/{family.metric}_ci95": now["ci95"]})
+        text = readable(family.metric, now)
+        self.display.note(f"step {progress.total}: validation {family.metric} {text}{'  (best)' if better else ''}")
+
+    def _log(self, progress: Progress, figures: dict[str, float], rate: float) -> None:
+        for name, value in figures.items():
+            progress.sums[name] = progress.sums.get(name, 0.0) + value
+        progress.summed += 1
+        speed = progress.tasks / max(progress.seconds, 1e-9)
+        shown = {name: figures[name] for name in ("loss", self.parts.family.metric) if name in figures}
+        self.display.step(progress.total, shown, speed)
+        if progress.total % self.options["log_every"] == 0:
+            means = {f"train/{name}": value / progress.summed for name, value in progress.sums.items()}
+            times = {"time/tasks_per_second": speed, "time/seconds": progress.seconds}
+            self._record(progress.total, "train", {**means, "train/lr": rate, **times})
+            progress.sums, progress.summed = {}, 0
+
+    def _record(self, step: int, split: str, values: dict[str, float]) -> None:
+        if self.metrics is not None:
+            self.metrics.write(step, split, values)
+            self.trackers.log(step, values)
+
+    def _save(self) -> None:
+        if self.run is not None and self.metrics is not None:
+            checkpoint.save(self.run, self.parts, self.state, self.metrics.position())
+
+    def _optimizer(self) -> torch.optim.Optimizer:
+        weights = [weight for weight in self.parts.learner.parameters() if weight.requires_grad]
+        return make_optimizer(self.options["optimizer"], weights)
+
+    def _steps(self, stage: int) -> int:
+        if stage + 1 == len(self.stages):
+            return int(self.options["steps"])
+        name = self.stages[stage].name
+        return int(self.options["stages"].get(name, {}).get("steps", self.options["steps"]))

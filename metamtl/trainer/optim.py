@@ -1,0 +1,63 @@
+"""The outer optimiser, and its learning rate as a pure function of the step."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+
+def make_optimizer(options: Mapping[str, Any], parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
+    """The optimiser of `trainer.optimizer`."""
+    rate, decay, momentum = options["lr"], options["weight_decay"], options["momentum"]
+    if options["name"] == "adam":
+        return torch.optim.Adam(parameters, lr=rate, weight_decay=decay)
+    if options["name"] == "adamw":
+        return torch.optim.AdamW(parameters, lr=rate, weight_decay=decay)
+    if options["name"] == "rmsprop":
+        return torch.optim.RMSprop(parameters, lr=rate, weight_decay=decay, momentum=momentum)
+    nesterov = options["nesterov"] and momentum > 0
+    return torch.optim.SGD(parameters, lr=rate, weight_decay=decay, momentum=momentum, nesterov=nesterov)
+
+
+def rate_factor(schedule: Mapping[str, Any], step: int, steps: int) -> float:
+    """The share of the first learning rate that update `step` of `steps` takes."""
+    warmup = schedule["warmup"]
+    warm = min(1.0, (step + 1) / warmup) if warmup else 1.0
+    done = min(1.0, max(0, step - warmup) / max(1, steps - warmup))
+    name, final, factor = schedule["name"], schedule["final"], schedule["factor"]
+    if name == "cosine":
+        return float(warm * (final + (1 - final) * (1 + math.cos(math.pi * done)) / 2))
+    if name == "linear":
+        return float(warm * (1 - (1 - final) * done))
+    if name == "step":
+        return float(warm * factor ** (step // schedule["every"]))
+    if name == "milestones":
+        return float(warm * factor ** sum(step >= at for at in schedule["at"]))
+    return warm
+
+
+def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    """Gives every parameter group the learning rate."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+
+
+def clip(gradients: list[Tensor], norm: float | None, value: float | None) -> Tensor:
+    """Clips in place, by value and then by the norm over all; returns the norm [] before clipping."""
+    before = _norm(gradients)
+    if value is not None:
+        for g in gradients:
+            g.clamp_(-value, value)
+    if norm is not None:
+        scale = (norm / (_norm(gradients) + 1e-6)).clamp(max=1.0)
+        for g in gradients:
+            g.mul_(scale)
+    return before
+
+
+def _norm(gradients: list[Tensor]) -> Tensor:
+    return torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(g) for g in gradients]))

@@ -1,0 +1,96 @@
+"""A run from its config to its finished folder, new or resumed.
+
+Data is opened and checked here before torch is imported (`metamtl.trainer.session` does that), so that a task that
+the data cannot make is refused at once and leaves nothing behind.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from metamtl.config.compose import merge
+from metamtl.data.opening import open_source
+from metamtl.errors import Interrupted, MetamtlError
+from metamtl.runs.config_file import write_config
+from metamtl.runs.folder import RunFolder
+from metamtl.runs.lock import hold
+from metamtl.runs.log import log_to
+
+# what a resumed run may change: how long and where it goes on, never what it learns from
+RESUMABLE = ("trainer.steps", "trainer.stages", "trainer.device", "trainer.checkpoint_every", "trainer.patience", "eval",
+             "logger", "paths")  # fmt: skip
+
+
+def train_run(config: dict[str, Any], command: Sequence[str], folder: Path | None = None) -> None:
+    """Trains and tests as `config` says, in a new run folder, or as the multirun job whose `folder` is given."""
+    if folder is not None:
+        run = RunFolder.claim(folder, config, command)
+        with _recorded(run):
+            _carry_out(config, run, resume=False)
+        return
+    source = open_source(config)
+    if not _first_process():
+        from metamtl.trainer.session import run_session
+
+        run_session(config, source, None, resume=False)
+        return
+    run = RunFolder.create(Path(config["paths"]["outputs"]).expanduser(), config, command, run_label(config))
+    with _recorded(run):
+        _carry_out(config, run, resume=False)
+
+
+def resume_run(folder: Path, overrides: Sequence[str] = ()) -> None:
+    """Goes on with the run in `folder` from its last checkpoint; `overrides` may change what RESUMABLE names."""
+    run = RunFolder.open(folder)
+    config = merge(run.config(), overrides, RESUMABLE) if overrides else run.config()
+    if not _first_process():
+        _carry_out(config, None, resume=True)
+        return
+    if run.meta()["status"] == "completed" and not overrides:
+        print(f"{folder} is complete; raise trainer.steps to train on: metamtl resume {folder} trainer.steps=...")
+        return
+    with _recorded(run):
+        run.resume(sys.argv)
+        if overrides:
+            write_config(run.config_file, config)
+        _carry_out(config, run, resume=True)
+
+
+def run_label(config: Mapping[str, Any]) -> str:
+    """What a run's id says after its time: method, data and seed, or the user's own label."""
+    own = config.get("label")
+    return own or f"{config['algo']['name']}-{config['data']['name']}-s{config['seed']}"
+
+
+def _carry_out(config: dict[str, Any], run: RunFolder | None, resume: bool) -> None:
+    source = open_source(config)
+    from metamtl.trainer.session import run_session
+
+    run_session(config, source, run, resume)
+
+
+@contextmanager
+def _recorded(run: RunFolder) -> Iterator[None]:
+    """Holds the run; however it ends, its meta.json says so, its log has the traceback and the user the next command."""
+    with hold(run.path), log_to(run.log_file):
+        try:
+            yield
+        except (Interrupted, KeyboardInterrupt) as error:
+            advice = f"Go on with: metamtl resume {run.path}"
+            reason = str(error) or "Stopped by the keyboard."
+            run.finish("interrupted", reason)
+            number = error.exit_code - 128 if isinstance(error, Interrupted) else 2
+            raise Interrupted(f"{reason} {advice}", number) from error
+        except Exception as error:
+            run.finish("failed", str(error) if isinstance(error, MetamtlError) else f"{type(error).__name__}: {error}")
+            raise
+        run.finish("completed")
+
+
+def _first_process() -> bool:
+    return os.environ.get("RANK", "0") == "0"

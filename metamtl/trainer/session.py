@@ -1,0 +1,118 @@
+"""One process of a run: builds, trains, tests and writes the result."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import torch
+
+from metamtl.build import Parts, build_parts
+from metamtl.data.source import Source
+from metamtl.engine.world import World, join_world
+from metamtl.evaluation.report import tested
+from metamtl.runs.folder import RunFolder
+from metamtl.runs.metrics import MetricStream
+from metamtl.runs.plots import plot_curves
+from metamtl.runs.result import Result, describe, write_result
+from metamtl.trackers.group import TrackerGroup, build_trackers
+from metamtl.trainer import checkpoint
+from metamtl.trainer.loop import Trainer
+from metamtl.trainer.progress import Display
+from metamtl.trainer.signals import StopRequest, stop_on_signals
+
+
+def run_session(config: Mapping[str, Any], source: Source, run: RunFolder | None, resume: bool) -> None:
+    """This process's part of a run; `run` is None on processes other than the first."""
+    with join_world() as world, stop_on_signals() as stop:
+        content, notes = _checkpoint(run, world) if resume else (None, [])
+        set_threads(config["trainer"]["threads"] if content is None else content["threads"])
+        parts = build_parts(config, source)
+        if content is not None:
+            parts.engine.how = content["engine"]
+        with _records(config, run, content) as (metrics, trackers):
+            trainer = Trainer(parts, world, run, metrics, trackers, stop)
+            if content is not None:
+                trainer.restore(content)
+            _announce(run, parts, world, notes)
+            trainer.train()
+            result = _test(parts, world, run, trainer, stop)
+            trackers.finish(result, "completed")
+
+
+def set_threads(threads: int | None) -> None:
+    """The number of threads of this process, where one is wanted; it is part of a result's last bits."""
+    if threads is not None:
+        torch.set_num_threads(threads)
+
+
+def _checkpoint(run: RunFolder | None, world: World) -> tuple[dict[str, Any], list[str]]:
+    content, notes = checkpoint.load(run) if run is not None else ({}, [])
+    content = world.from_first(content)
+    return content, notes
+
+
+@contextmanager
+def _records(
+    config: Mapping[str, Any], run: RunFolder | None, content: dict[str, Any] | None
+) -> Iterator[tuple[MetricStream | None, TrackerGroup]]:
+    """The metric stream, cut back to where the checkpoint was, and the trackers, closed however the run ends."""
+    if run is None:
+        yield None, TrackerGroup({})
+        return
+    with ExitStack() as stack:
+        metrics = stack.enter_context(MetricStream(run.metrics_file))
+        if content is not None:
+            metrics.truncate(content["metrics_position"])
+        trackers = build_trackers(config["logger"])
+        trackers.start(run, config)
+        try:
+            yield metrics, trackers
+        except BaseException:
+            trackers.finish(None, "interrupted")
+            raise
+
+
+def _announce(run: RunFolder | None, parts: Parts, world: World, notes: list[str]) -> None:
+    if run is None:
+        return
+    run.update_meta(device=str(parts.device), processes=world.size, threads=torch.get_num_threads())
+    display = Display("", 0, 0, visible=True)
+    for note in notes:
+        display.note(note)
+    display.note(f"run {run.path} (process {os.getpid()}, {parts.device})")
+
+
+def _test(parts: Parts, world: World, run: RunFolder | None, trainer: Trainer, stop: StopRequest) -> Result:
+    """Tests the weights that validation chose, and writes everything the run leaves."""
+    progress = trainer.state.progress
+    best = world.from_first(_best_weights(run, parts))
+    parts.learner.load_state_dict(best)
+
+    def heard(done: int, of: int) -> None:
+        if world.size == 1:  # a process that stops alone would leave the others waiting
+            stop.check()
+
+    result, figures = tested(parts, world, heard)
+    metric = parts.family.metric
+    result["train"] = {
+        "steps": progress.total,
+        "tasks_per_second": progress.tasks / max(progress.seconds, 1e-9),
+        "seconds": progress.seconds,
+    }
+    result["best"] = {"step": progress.best_step or 0, f"val/{metric}": progress.best_value or 0.0}
+    if run is not None:
+        write_result(run, result, figures)
+        plot_curves(run)
+        print(describe(result, metric))
+        print(f"result {run.result_file}")
+    return result
+
+
+def _best_weights(run: RunFolder | None, parts: Parts) -> dict[str, Any] | None:
+    if run is None:
+        return None
+    checkpoint.load_best(run, parts.learner)
+    return {name: tensor.cpu() for name, tensor in parts.learner.state_dict().items()}
