@@ -1,4 +1,4 @@
-"""The jobs of `metamtl train -m`: one that fails does not stop the others, a signal stops all, none outlives its parent.
+"""The jobs of `metamtl train -m`: a failing one does not stop the others, a signal does, none outlives its parent.
 
 A multirun's folder holds `<number>/` for each job, and `jobs.jsonl` with one line for each that ended: its folder,
 overrides, status (completed, failed, interrupted, skipped) and the reason.
@@ -84,7 +84,7 @@ def stoppable(folder: Path) -> Iterator[None]:
     def on_signal(number: int, _: FrameType | None) -> None:
         stop(folder, 128 + number)
         print("Stopping: what runs saves its state. Once more ends it at once.", file=sys.stderr, flush=True)
-        signal.signal(number, previous[number])
+        signal.signal(number, previous[signal.Signals(number)])
 
     previous = {number: signal.signal(number, on_signal) for number in SIGNALS}
     try:

@@ -8,7 +8,7 @@ from typing import Any
 
 from metamtl.config.hints import did_you_mean, nearest_key
 from metamtl.config.keys import Keys
-from metamtl.config.schema import MismatchError
+from metamtl.config.schema import Entry, MismatchError
 from metamtl.config.tasks import impossible_tasks
 
 
@@ -39,11 +39,17 @@ def unknown(path: str, keys: Keys, groups: Collection[str] = ()) -> str:
         return f"{path}: not a key of the options chosen; {keys.elsewhere[path]} has it."
     if below := keys.under(path):
         return f"{path}: a section, not a key; it has {', '.join(below)}."
-    hint = nearest_key(path, [*keys.entries, *groups])
+    hint = nearest_key(path, [*keys.entries, *keys.sections, *groups])
     if hint is None and path.partition(".")[0] in keys.sections:
         known = keys.under(path.rpartition(".")[0])
         return f"{path}: no such key" + (f"; there are {', '.join(known)}." if known else ".")
     return f"{path}: no such key{did_you_mean(hint)}"
+
+
+def not_as_wanted(path: str, value: Any, entry: Entry | None, error: MismatchError) -> str:
+    """The sentence that says a value is not of its key's type."""
+    wanted = str(error) or (entry.wanted() if entry else "something else")
+    return f"{path}={show(value)}: must be {wanted}" + ("" if wanted.endswith("?") else ".")
 
 
 def show(value: Any) -> str:
@@ -67,7 +73,7 @@ def _section(
             try:
                 settled[name] = entry.read(value)
             except MismatchError as error:
-                problems.append(f"{path}={show(value)}: must be {str(error) or entry.wanted()}".rstrip("?") + ".")
+                problems.append(not_as_wanted(path, value, entry, error))
         elif not prefix and name not in keys.sections and any(_within(key, path) for key in added):
             settled[name] = value
         elif name == "about":  # of a folder that Hydra opened by another road (pkg://)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,23 +24,20 @@ from yaml import YAMLError
 
 from metamtl.config import overrides as lines
 from metamtl.config import paths, sources
-from metamtl.config.checks import settle, unknown
-from metamtl.config.keys import PRIMARY, keys_of
+from metamtl.config.checks import not_as_wanted, settle, unknown
+from metamtl.config.keys import PRIMARY, Keys, keys_of
 from metamtl.config.library import Library
+from metamtl.config.schema import MismatchError
+from metamtl.config.tasks import impossible_tasks
 from metamtl.errors import UsageError
 
 _ABSENT: Any = object()
+_REFUSALS = (HydraException, OmegaConfBaseException, YAMLError, UsageError, ValueError, TypeError)
 
 
 def compose(overrides: Sequence[str] = (), config_dir: Path | None = None) -> dict[str, Any]:
     """The config of one run; raises UsageError with every problem."""
-    library = Library.load(config_dir)
-    parsed, problems = lines.parse(overrides)
-    with _hydra(config_dir):
-        config, found = _attempt([override.input_line or "" for override in parsed], parsed, library)
-    if problems or found:
-        raise UsageError(*dict.fromkeys([*problems, *found]))
-    return config
+    return plan(overrides, config_dir).config
 
 
 @dataclass(frozen=True)
@@ -61,13 +58,15 @@ def plan(overrides: Sequence[str], config_dir: Path | None = None, multirun: boo
         problems += [_needs_multirun(override) for override in parsed if override.is_sweep_override()]
         parsed = [override for override in parsed if not override.is_sweep_override()]
     with _hydra(config_dir):
-        jobs = [_attempt(job, lines.parse(job)[0], library) for job in lines.expand(parsed, library)]
-        problems += [problem for _, found in jobs for problem in found]
-        if problems:
-            raise UsageError(*dict.fromkeys(problems))
-        composed = HydraConfig.get()
-    multirun = multirun or composed.mode is RunMode.MULTIRUN
-    return Plan(jobs[0][0], multirun, str(composed.runtime.choices["hydra/launcher"]))
+        first, *others = lines.expand(parsed, library)
+        job = _attempt(first, library)
+        problems += job.problems
+        for texts in others:
+            problems += _variant(job, first, texts, library)
+        launcher, mode = job.choices.get("hydra/launcher", ""), HydraConfig.get().mode if job.choices else None
+    if problems:
+        raise UsageError(*dict.fromkeys(problems))
+    return Plan(job.config, multirun or mode is RunMode.MULTIRUN, launcher)
 
 
 def settle_job(
@@ -98,13 +97,24 @@ def merge(config: Mapping[str, Any], overrides: Sequence[str], allowed: Collecti
     keys = keys_of(library, config)
     merged = copy.deepcopy(dict(config))
     for override in parsed:
-        problem = _refused(override, allowed) or _put(merged, override)
-        if problem:
-            problems.append(problem if " " in problem else unknown(problem, keys))
-    merged, found = settle(merged, keys, [override.key_or_group for override in parsed], list(config))
-    if problems or found:
-        raise UsageError(*dict.fromkeys([*problems, *found]))
+        problem = _refused(override, allowed) or _put(merged, override, keys)
+        problems += [problem] if problem else []
+    data = keys.option("data")
+    if data is not None and not problems:
+        problems += impossible_tasks(merged, data)
+    if problems:
+        raise UsageError(*dict.fromkeys(problems))
     return merged
+
+
+@dataclass(frozen=True)
+class _Attempt:
+    """One job as far as it could be composed: `composed` is None and `choices` empty where Hydra refused it."""
+
+    config: dict[str, Any]
+    problems: list[str]
+    composed: DictConfig | None = None
+    choices: Mapping[str, Any] = field(default_factory=dict)
 
 
 @contextmanager
@@ -117,60 +127,74 @@ def _hydra(config_dir: Path | None) -> Iterator[None]:
         yield
 
 
-def _attempt(texts: Sequence[str], parsed: Sequence[Override], library: Library) -> tuple[dict[str, Any], list[str]]:
-    """The config of one job and its problems; where Hydra cannot compose it, every reason and not the first alone."""
+def _attempt(texts: Sequence[str], library: Library) -> _Attempt:
+    """Compose and check one job; where Hydra cannot compose it, tell every reason and not the first alone."""
     try:
-        composed = hydra.compose(PRIMARY, list(texts), return_hydra_config=True)
-    except (HydraException, OmegaConfBaseException, YAMLError) as error:
-        return {}, _diagnose(texts, parsed, library) or [_flat(error)]
-    return _settle(composed, texts, library)
+        composed, choices = _load(texts)
+    except _REFUSALS as error:
+        return _diagnose(lines.parse(texts)[0], library, _flat(error))
+    return _Attempt(*settle_job(composed, choices, texts, library), composed, choices)
 
 
-def _settle(composed: DictConfig, texts: Sequence[str], library: Library) -> tuple[dict[str, Any], list[str]]:
+def _variant(first: _Attempt, base: Sequence[str], texts: Sequence[str], library: Library) -> list[str]:
+    """The problems of another job of the sweep, which is composed anew only if a mere value is not all that differs."""
+    changed = lines.parse([text for text, old in zip(texts, base, strict=True) if text != old])[0]
+    if first.composed is None or not all(lines.is_plain_value(override, library) for override in changed):
+        return _attempt(texts, library).problems
+    composed = copy.deepcopy(first.composed)
+    for override in changed:
+        if OmegaConf.select(composed, override.key_or_group, default=_ABSENT) is not _ABSENT:
+            OmegaConf.update(composed, override.key_or_group, override.value(), merge=True)
+    return settle_job(composed, first.choices, texts, library)[1]
+
+
+def _load(texts: Sequence[str]) -> tuple[DictConfig, dict[str, Any]]:
+    """What Hydra composes, without its own section, and the option chosen for each group."""
+    composed = hydra.compose(PRIMARY, list(texts), return_hydra_config=True)
     HydraConfig.instance().set_config(composed)
-    choices = dict(composed.hydra.runtime.choices)
+    choices = {str(group): name for group, name in composed.hydra.runtime.choices.items()}
     with open_dict(composed):
         del composed["hydra"]
-    return settle_job(composed, choices, texts, library)
+    return composed, choices
 
 
-def _diagnose(texts: Sequence[str], parsed: Sequence[Override], library: Library) -> list[str]:
-    """Leave out what is wrong, kind by kind, and say of each what it is."""
+def _diagnose(parsed: Sequence[Override], library: Library, refusal: str) -> _Attempt:
+    """Leave out what is wrong, kind by kind, and say of each what it is; what is left may be composed."""
     problems: list[str] = []
+    good: list[str] = []
+    unsure: set[str] = set()  # groups whose option is itself wrong: nothing can be said of their keys
     options = [override for override in parsed if lines.is_group(override, library)]
-    good = []
     for override in options:
-        wrong = lines.wrong_options(override, library)
-        problems += wrong
-        good += [] if wrong else [override.input_line or ""]
+        if wrong := lines.wrong_options(override, library):
+            problems += wrong
+            unsure.add(override.key_or_group)
+        else:
+            good.append(override.input_line or "")
     try:
-        composed = hydra.compose(PRIMARY, good, return_hydra_config=True)
-    except (HydraException, OmegaConfBaseException, YAMLError) as error:
-        return [*problems, _flat(error)]
-    unsure = {override.key_or_group for override in options} - {text.split("=")[0].lstrip("+~") for text in good}
-    for override, text in zip(parsed, texts, strict=True):
-        if override in options:
-            continue
-        reason = _wrong_key(override, composed, library, unsure)
-        problems += [reason] if reason else []
-        good += [] if reason or override.key_or_group.split(".")[0] in unsure else [text]
-    try:
-        composed = hydra.compose(PRIMARY, good, return_hydra_config=True)
-    except (HydraException, OmegaConfBaseException, YAMLError) as error:
-        return [*problems, _flat(error)]
-    return problems + _settle(composed, good, library)[1]
+        composed, choices = _load(good)
+        for override in parsed:
+            if override in options or override.key_or_group.partition(".")[0] in unsure:
+                continue
+            if reason := _wrong_key(override, composed, choices, library):
+                problems.append(reason)
+            else:
+                good.append(override.input_line or "")
+        composed, choices = _load(good)
+    except _REFUSALS as error:
+        return _Attempt({}, [*problems, _flat(error)])
+    problems += settle_job(composed, choices, good, library)[1]
+    return _Attempt({}, problems or [refusal], composed, choices)
 
 
-def _wrong_key(override: Override, composed: DictConfig, library: Library, unsure: Collection[str]) -> str | None:
-    """Why Hydra cannot set this key, or None; `unsure` are the sections whose option is itself wrong."""
+def _wrong_key(override: Override, composed: DictConfig, choices: Mapping[str, Any], library: Library) -> str | None:
+    """Why Hydra cannot set this key, or None."""
     key = override.key_or_group
     if override.is_add() or override.is_force_add() or override.is_hydra_override():
         return None
-    if key.split(".")[0] in unsure or OmegaConf.select(composed, key, default=_ABSENT) is not _ABSENT:
+    if OmegaConf.select(composed, key, default=_ABSENT) is not _ABSENT:
         return None
     plain = OmegaConf.to_container(composed)
     assert isinstance(plain, dict)
-    choices = dict(composed.hydra.runtime.choices)
     keys = keys_of(library, {str(name): value for name, value in plain.items()}, choices)
     if any(entry.is_map and key.startswith(f"{path}.") for path, entry in keys.entries.items()):
         return f"{key}: not there yet; +{override.input_line} adds it."
@@ -191,15 +215,18 @@ def _refused(override: Override, allowed: Collection[str]) -> str | None:
     return None
 
 
-def _put(config: dict[str, Any], override: Override) -> str | None:
-    """Set the value in place; the key itself where the config has none such."""
-    node: Any = config
-    *sections, name = override.key_or_group.split(".")
+def _put(config: dict[str, Any], override: Override, keys: Keys) -> str | None:
+    """Set the value in place, in its proper type; returns what is wrong with it."""
+    key, entry, node = override.key_or_group, keys.find(override.key_or_group), config
+    *sections, name = key.split(".")
     for section in sections:
-        node = node.get(section) if isinstance(node, dict) else None
-    if not isinstance(node, dict) or name not in node:
-        return override.key_or_group
-    node[name] = override.value()
+        node = node.get(section, {}) if isinstance(node, dict) else {}
+    if not isinstance(node, dict) or name not in node or (entry is None and isinstance(node[name], dict)):
+        return unknown(key, keys)
+    try:
+        node[name] = entry.read(override.value()) if entry else override.value()
+    except MismatchError as error:
+        return not_as_wanted(key, override.value(), entry, error)
     return None
 
 

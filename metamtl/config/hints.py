@@ -16,18 +16,16 @@ def nearest(word: str, valid: Iterable[str]) -> str | None:
 def nearest_key(key: str, valid: Iterable[str]) -> str | None:
     """The dotted key most like `key`; `shots` finds `task.shots`, `trainer.learning_rte` what it is near to.
 
-    A key that ends in the same word comes first (the shortest such), then the nearest whole, then the nearest end.
+    The nearest whole key comes first where `key` is dotted, then one that ends in the same word (the shortest such),
+    then the one with the nearest end.
     """
     keys = sorted(valid, key=lambda name: (name.count("."), len(name), name))
-    last = key.rpartition(".")[2]
-    for name in keys:
-        if name.rpartition(".")[2] == last:
-            return name
-    if "." in key and (whole := nearest(key, keys)):
+    dotted = [name for name in keys if "." in name] if "." in key else keys
+    if "." in key and (whole := nearest(key, dotted)):
         return whole
-    leaves = {name.rpartition(".")[2]: name for name in reversed(keys)}
-    leaf = nearest(last, leaves)
-    return leaves[leaf] if leaf else nearest(key, keys)
+    ends = {name.rpartition(".")[2]: name for name in reversed(dotted)}
+    last = nearest(key.rpartition(".")[2], ends)
+    return ends[last] if last else None
 
 
 def did_you_mean(found: str | None) -> str:

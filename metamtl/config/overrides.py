@@ -60,6 +60,12 @@ def is_group(override: Override, library: Library) -> bool:
     return override.key_or_group in library.groups or "/" in override.key_or_group
 
 
+def is_plain_value(override: Override, library: Library) -> bool:
+    """Whether it only gives a key that is there another value."""
+    special = override.is_add() or override.is_force_add() or override.is_delete() or override.is_hydra_override()
+    return not special and not is_group(override, library)
+
+
 def wrong_options(override: Override, library: Library) -> list[str]:
     """A sentence for every option named that its group does not have."""
     group = override.key_or_group

@@ -20,7 +20,7 @@ from metamtl.config import paths
 class FileConfigSource(file_config_source.FileConfigSource):
     """Option files as Hydra reads them, less the `about` that is meant for people and checks.
 
-    It bears the name of the class that it stands in for, so that Hydra's registering its own in a worker keeps this one.
+    It bears the name of the class that it stands in for, so that Hydra, registering its own in a worker, keeps this.
     """
 
     def load_config(self, config_path: str) -> ConfigResult:

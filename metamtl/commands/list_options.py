@@ -1,0 +1,103 @@
+"""`metamtl list`: every option with a line of what it is; imports neither torch nor Hydra."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from metamtl.config.hints import did_you_mean, nearest
+from metamtl.config.library import Library, Option
+from metamtl.errors import UsageError
+
+HELP = """usage: metamtl list [GROUP] [--json] [--config-dir FOLDER]
+
+Every option of every group, or of one: its name and what it is. Options of installed packages are among them,
+and with --config-dir your own.
+
+  --json    a list of {"name", "summary", ...} for one group, an object of such lists for all
+
+examples:
+  metamtl list
+  metamtl list algo
+  metamtl list data --json"""
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Print the options; raises UsageError for a group that there is not."""
+    group, as_json, config_dir = _parse(arguments)
+    library = Library.load(config_dir)
+    if group is not None and group not in library.groups:
+        known = f"there are {', '.join(sorted(library.groups))}."
+        raise UsageError(f"{group}: no such group{did_you_mean(nearest(group, library.groups))} {known.capitalize()}")
+    groups = {
+        name: [_facts(option) for _, option in sorted(options.items())]
+        for name, options in sorted(library.groups.items())
+        if group in (None, name)
+    }
+    if as_json:
+        print(json.dumps(groups if group is None else groups[group], indent=2, ensure_ascii=False))
+    elif sys.stdout.isatty():
+        _table(groups)
+    else:
+        _plain(groups)
+    return 0
+
+
+def _parse(arguments: Sequence[str]) -> tuple[str | None, bool, Path | None]:
+    words, as_json, config_dir = [], False, None
+    rest = iter(arguments)
+    for word in rest:
+        if word == "--json":
+            as_json = True
+        elif word in ("--config-dir", "-cd"):
+            config_dir = next(rest, "")
+        elif word.startswith("--config-dir="):
+            config_dir = word.partition("=")[2]
+        else:
+            words.append(word)
+    wrong = [word for word in words if word.startswith("-")]
+    if wrong or len(words) > 1 or config_dir == "":
+        raise UsageError(f"metamtl list takes one group, --json and --config-dir FOLDER, not {' '.join(arguments)}.")
+    return (words[0] if words else None), as_json, (Path(config_dir) if config_dir else None)
+
+
+def _facts(option: Option) -> dict[str, Any]:
+    """What the option says of itself, keys as `{name: "TYPE; help"}`; an unreadable file says so in its summary."""
+    try:
+        about = option.about
+    except UsageError as error:
+        return {"name": option.name, "summary": f"unreadable: {error}"}
+    return {"name": option.name, "summary": str(about.get("summary", "")), **about}
+
+
+def _source(facts: dict[str, Any]) -> str:
+    """`Finn, Abbeel & Levine (2017)` of the whole reference; a bare year where there is no paper."""
+    paper, year = str(facts.get("paper", "")), str(facts.get("year", ""))
+    head, found, _ = paper.partition(f"({year})")
+    return f"{head}({year})" if found and year else paper or year
+
+
+def _plain(groups: dict[str, list[dict[str, Any]]]) -> None:
+    for group, options in groups.items():
+        for facts in options:
+            print("\t".join((group, facts["name"], facts["summary"], _source(facts))).rstrip())
+
+
+def _table(groups: dict[str, list[dict[str, Any]]]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    console = Console()
+    for group, options in groups.items():
+        table = Table(title=f"{group}=", title_justify="left", title_style="bold", show_header=False, box=None)
+        table.add_column(no_wrap=True, style="cyan", min_width=14)
+        table.add_column(ratio=1)
+        for facts in options:
+            source = _source(facts)
+            table.add_row(Text(facts["name"]), Text(facts["summary"]) + Text(f"\n{source}" if source else "", "dim"))
+        console.print(table)
+        console.print()
