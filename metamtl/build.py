@@ -14,6 +14,7 @@ from metamtl.data.batch import Preparation
 from metamtl.data.family import Family, family_of
 from metamtl.data.opening import task_shape
 from metamtl.data.source import Source, TaskShape
+from metamtl.engine.memory import keep_freed_memory
 from metamtl.engine.tasks import Engine
 from metamtl.errors import UsageError
 from metamtl.registry import build
@@ -57,6 +58,7 @@ def build_parts(config: Mapping[str, Any], source: Source, trained: TaskShape | 
 
     `trained` is the test shape that the learner was made for, where it is now tested on another.
     """
+    keep_freed_memory()
     trainer, seed = config["trainer"], config["seed"]
     device = choose_device(trainer["device"])
     dtype = torch.float64 if trainer["precision"] == "float64" else torch.float32

@@ -45,8 +45,8 @@ class Update:
 class Engine:
     """Runs tasks as `how` says.
 
-    `learner` maps a task, or a supervised minibatch, to its loss and figures, `network` is the part of it that draws noise and keeps statistics;
-    `noise_seed` keys the noise of meta-training.
+    `learner` maps a task, or a supervised minibatch, to its loss and figures; `network` is the part of it that draws
+    noise and keeps statistics; `noise_seed` keys the noise of meta-training.
     """
 
     def __init__(self, learner: nn.Module, network: Network, how: How, noise_seed: int) -> None:

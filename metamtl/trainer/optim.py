@@ -60,4 +60,5 @@ def clip(gradients: list[Tensor], norm: float | None, value: float | None) -> Te
 
 
 def _norm(gradients: list[Tensor]) -> Tensor:
-    return torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(g) for g in gradients]))
+    norm: Tensor = torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(g) for g in gradients]))
+    return norm

@@ -22,8 +22,8 @@ from metamtl.runs.lock import hold
 from metamtl.runs.log import log_to
 
 # what a resumed run may change: how long and where it goes on, never what it learns from
-RESUMABLE = ("trainer.steps", "trainer.stages", "trainer.device", "trainer.checkpoint_every", "trainer.patience", "eval",
-             "logger", "paths")  # fmt: skip
+_LOOP = ("steps", "stages", "device", "checkpoint_every", "patience")
+RESUMABLE = (*(f"trainer.{key}" for key in _LOOP), "eval", "logger", "paths")
 
 
 def train_run(config: dict[str, Any], command: Sequence[str], folder: Path | None = None) -> None:
@@ -76,7 +76,7 @@ def _carry_out(config: dict[str, Any], run: RunFolder | None, resume: bool) -> N
 
 @contextmanager
 def _recorded(run: RunFolder) -> Iterator[None]:
-    """Holds the run; however it ends, its meta.json says so, its log has the traceback and the user the next command."""
+    """Holds the run; meta.json says how it ended, log.txt has the traceback, the user the next command."""
     with hold(run.path), log_to(run.log_file):
         try:
             yield
