@@ -24,8 +24,9 @@ def settle(
     problems: list[str] = []
     settled = _section(config, "", keys, typed, added, problems)
     present = _paths(settled)
-    for key in keys.required:
-        if key not in present and not any(problem.startswith(f"{key}=") for problem in problems):
+    wrong = {problem.partition(":")[0].partition("=")[0] for problem in problems}
+    for key in sorted(keys.required - present):
+        if not any(_within(key, path) for path in wrong):
             problems.append(f"{key} is missing: it takes {keys.entries[key].wanted()}.")
     data = keys.option("data")
     if data is not None and not problems:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 from pathlib import Path
 
 from metamtl.config.keys import PRIMARY
@@ -66,7 +67,7 @@ def _defaults(option: Option) -> dict[str, str]:
 
 
 def _config_dir(words: Sequence[str]) -> Path | None:
-    for flag, value in zip(words, words[1:], strict=False):
+    for flag, value in pairwise(words):
         if flag in ("--config-dir", "-cd") and Path(value).expanduser().is_dir():
             return Path(value)
     return None

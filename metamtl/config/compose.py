@@ -73,18 +73,25 @@ def settle_job(
     config: DictConfig, choices: Mapping[str, Any], overrides: Sequence[str], library: Library
 ) -> tuple[dict[str, Any], list[str]]:
     """The plain, resolved, typed config of one job that Hydra composed, less its `hydra` section; and its problems."""
-    if missing := sorted(OmegaConf.missing_keys(config)):
-        return {}, [f"{key} must be given: {key}=VALUE." for key in missing]
-    try:
-        plain = OmegaConf.to_container(config, resolve=True)
-    except OmegaConfBaseException as error:
-        return {}, [_flat(error)]
-    assert isinstance(plain, dict)
-    named: dict[str, Any] = {str(key): value for key, value in plain.items()}
     parsed, _ = lines.parse(overrides)
     typed = [override.key_or_group for override in parsed]
     added = [override.key_or_group for override in parsed if override.is_add() or override.is_force_add()]
-    return settle(named, keys_of(library, named, choices), typed, added)
+    try:
+        if missing := sorted(OmegaConf.missing_keys(config)):
+            return {}, [f"{key} must be given: {key}=VALUE." for key in missing]
+        plain = _plain(config, resolve=True)
+    except OmegaConfBaseException as error:
+        # A wrong value elsewhere may be why ${...} leads nowhere; then that is what to say.
+        plain = _plain(config, resolve=False)
+        found = settle(plain, keys_of(library, plain, choices), typed, added)[1]
+        return {}, [problem for problem in found if "${" not in problem] or [_flat(error)]
+    return settle(plain, keys_of(library, plain, choices), typed, added)
+
+
+def _plain(config: DictConfig, resolve: bool) -> dict[str, Any]:
+    plain = OmegaConf.to_container(config, resolve=resolve)
+    assert isinstance(plain, dict)
+    return {str(key): value for key, value in plain.items()}
 
 
 def merge(config: Mapping[str, Any], overrides: Sequence[str], allowed: Collection[str]) -> dict[str, Any]:
@@ -193,9 +200,7 @@ def _wrong_key(override: Override, composed: DictConfig, choices: Mapping[str, A
         return None
     if OmegaConf.select(composed, key, default=_ABSENT) is not _ABSENT:
         return None
-    plain = OmegaConf.to_container(composed)
-    assert isinstance(plain, dict)
-    keys = keys_of(library, {str(name): value for name, value in plain.items()}, choices)
+    keys = keys_of(library, _plain(composed, resolve=False), choices)
     if any(entry.is_map and key.startswith(f"{path}.") for path, entry in keys.entries.items()):
         return f"{key}: not there yet; +{override.input_line} adds it."
     return unknown(key, keys, library.groups)
@@ -232,6 +237,12 @@ def _put(config: dict[str, Any], override: Override, keys: Keys) -> str | None:
 
 def _flat(error: Exception) -> str:
     """An error of Hydra's or OmegaConf's as one sentence."""
-    lines_of_it = [line.strip() for line in str(error).splitlines() if line.strip() and "hydra.cc" not in line]
-    cause = f" ({' '.join(str(error.__cause__).split())})" if error.__cause__ else ""
-    return " ".join(lines_of_it).rstrip(".") + cause + "."
+    reason = error.__cause__ or error
+    key = f"{reason.full_key}: " if isinstance(reason, OmegaConfBaseException) and reason.full_key else ""
+    kept = [
+        line.strip()
+        for line in str(reason if key else error).splitlines()
+        if line.strip() and not any(noise in line for noise in ("hydra.cc", "full_key:", "object_type="))
+    ]
+    cause = f" ({' '.join(str(error.__cause__).split())})" if error.__cause__ and not key else ""
+    return key + " ".join(kept).rstrip(".") + cause + "."

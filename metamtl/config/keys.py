@@ -8,6 +8,7 @@ from typing import Any
 
 from metamtl.config.library import Library, Option
 from metamtl.config.schema import Entry, parse_entry
+from metamtl.errors import UsageError
 from metamtl.registry import PACKAGES
 
 PRIMARY = "train"
@@ -67,12 +68,20 @@ def keys_of(library: Library, config: Mapping[str, Any], choices: Mapping[str, A
     elsewhere = {
         key: f"{option.group}={option.name}"
         for option in library.options()
-        for key in option.entries
+        for key in _readable(option)
         if key not in entries
     }
     groups = {group for group in library.groups if group not in WITHOUT_SECTION}
     sections = {key.split(".")[0] for key in entries} | groups
     return Keys(entries, frozenset(required), elsewhere, frozenset(sections), chosen)
+
+
+def _readable(option: Option) -> Mapping[str, Entry]:
+    """Its entries; none where its file is torn, which is the business of whoever chooses it."""
+    try:
+        return option.entries
+    except UsageError:
+        return {}
 
 
 def _by_name(library: Library, config: Mapping[str, Any]) -> list[Option]:
