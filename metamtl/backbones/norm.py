@@ -1,25 +1,64 @@
 """Normalisation layers whose statistics are explicit inputs and outputs.
 
-Batch normalisation (Ioffe & Szegedy 2015) is written from `var_mean`: derivatives of any order are then right under
-`torch.func.vmap`, where backward through the native operator is not. Which statistics a pass uses is the caller's
-decision (`given`), and what it used can be read back (`used`); no pass changes the layer.
+Which statistics a pass of batch normalisation (Ioffe & Szegedy 2015) uses is the caller's decision (`given`), and
+what it used can be read back (`used`); no pass changes the layer. The native operator serves a task run alone. It
+must not be differentiated twice under `torch.func.vmap`, where its second derivative is wrong (torch 2.13): there, and
+where the statistics themselves take part in the computation, `Normalise` does the same arithmetic in closed form.
 """
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
+
+from metamtl.backbones.vectorised import is_vectorised
 
 NormKind = Literal["batch", "running", "group", "none"]
 Statistics = tuple[Tensor, Tensor]  # mean [C] and biased variance [C]
 
 
+class Normalise(torch.autograd.Function):
+    """y = (x - mean) r weight + bias over all axes of x [N, C, ...] but C, with mean and r = 1 / sqrt(var + epsilon).
+
+    The gradient is affine in g and x, with one coefficient a channel: two passes over x in place of the dozen that
+    differentiating each operation takes. Mean and r are outputs as well, so that the gradient is differentiable.
+    """
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(x: Tensor, weight: Tensor, bias: Tensor, epsilon: float) -> tuple[Tensor, Tensor, Tensor]:
+        """Y, mean [C] and r [C]."""
+        var, mean = torch.var_mean(x, _all_but_channels(x), correction=0)
+        r = torch.rsqrt(var + epsilon)
+        return affine(x, weight * r, bias - mean * weight * r), mean, r
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tensor]) -> None:
+        """Keeps what the gradient needs."""
+        ctx.save_for_backward(inputs[0], inputs[1], output[1], output[2])
+
+    @staticmethod
+    def backward(ctx: Any, *slopes: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
+        """The gradients of x, weight and bias from those of y, mean and r."""
+        g, g_mean, g_r = slopes
+        x, weight, mean, r = ctx.saved_tensors
+        axes, count = _all_but_channels(x), x.numel() // x.shape[1]
+        g_bias = g.sum(axes)
+        centred = (g * x).sum(axes) - mean * g_bias  # sum of g (x - mean)
+        # r depends on x through the variance: dr/dx = -r^3 (x - mean) / count
+        on_x = -(weight * centred + g_r) * r**3 / count
+        constant = (g_mean - weight * r * g_bias) / count - on_x * mean
+        return torch.addcmul(affine(x, on_x, constant), g, _per_channel(weight * r, x)), centred * r, g_bias, None
+
+
 class BatchNorm(nn.Module):
     """Normalises x [N, C, ...] over all axes but C, with the batch's statistics or with `given` ones.
 
-    `running_mean` and `running_var` [C] hold averages over training where the run asks for them.
+    `traced` says that the statistics read back take part in what is differentiated. `running_mean` and `running_var`
+    [C] hold averages over training where the run asks for them.
     """
 
     running_mean: Tensor
@@ -33,18 +72,22 @@ class BatchNorm(nn.Module):
         self.register_buffer("running_var", torch.ones(channels))
         self.epsilon = epsilon
         self.given: Statistics | None = None
+        self.traced = False
         self.used: Statistics | None = None
 
     def forward(self, x: Tensor) -> Tensor:
         """X normalised, scaled and shifted; the same shape."""
-        if self.given is None:
-            var, mean = torch.var_mean(x, [0, *range(2, x.dim())], correction=0)
+        if self.given is not None:
+            mean, var = self.used = self.given
+            scale = self.weight * torch.rsqrt(var + self.epsilon)
+            return affine(x, scale, self.bias - mean * scale)
+        y: Tensor
+        if self.traced or is_vectorised():
+            y, mean, r = Normalise.apply(x, self.weight, self.bias, self.epsilon)  # type: ignore[no-untyped-call]
         else:
-            mean, var = self.given
-        self.used = (mean, var)
-        scale = self.weight * torch.rsqrt(var + self.epsilon)
-        shape = (-1,) + (1,) * (x.dim() - 2)
-        return x * scale.view(shape) + (self.bias - mean * scale).view(shape)
+            y, mean, r = torch.native_batch_norm(x, self.weight, self.bias, None, None, True, 0.0, self.epsilon)
+        self.used = (mean, r**-2 - self.epsilon)
+        return y
 
 
 class GroupNorm(nn.Module):
@@ -54,16 +97,15 @@ class GroupNorm(nn.Module):
         super().__init__()
         self.weight = nn.Parameter(torch.ones(channels))
         self.bias = nn.Parameter(torch.zeros(channels))
-        self.groups = next(count for count in range(min(groups, channels), 0, -1) if channels % count == 0)
+        self.groups = next(n for n in range(max(1, min(groups, channels // 4)), 0, -1) if channels % n == 0)
         self.epsilon = epsilon
 
     def forward(self, x: Tensor) -> Tensor:
         """X normalised, scaled and shifted; the same shape."""
         grouped = x.reshape(x.shape[0], self.groups, -1)
         var, mean = torch.var_mean(grouped, 2, correction=0, keepdim=True)
-        shape = (-1,) + (1,) * (x.dim() - 2)
         normal = ((grouped - mean) * torch.rsqrt(var + self.epsilon)).view(x.shape)
-        return normal * self.weight.view(shape) + self.bias.view(shape)
+        return affine(normal, self.weight, self.bias)
 
 
 def norm_layer(kind: NormKind, channels: int) -> nn.Module:
@@ -71,3 +113,16 @@ def norm_layer(kind: NormKind, channels: int) -> nn.Module:
     if kind == "group":
         return GroupNorm(channels)
     return nn.Identity() if kind == "none" else BatchNorm(channels)
+
+
+def affine(x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
+    """X times a scale [C] plus a shift [C]."""
+    return torch.addcmul(_per_channel(shift, x), x, _per_channel(scale, x))
+
+
+def _per_channel(values: Tensor, x: Tensor) -> Tensor:
+    return values.view(-1, *(1,) * (x.dim() - 2))
+
+
+def _all_but_channels(x: Tensor) -> list[int]:
+    return [0, *range(2, x.dim())]

@@ -6,28 +6,17 @@ derivative is ever built (Finn et al. 2017, section 5.2; Nichol et al. 2018).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
-from contextvars import ContextVar
+from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Literal
 
 import torch
 from torch import Tensor
 
+from metamtl.backbones.vectorised import is_vectorised
+
 Order = Literal["first", "second"]
 Weights = dict[str, Tensor]
-
-_VECTORISED: ContextVar[bool] = ContextVar("metamtl_vectorised", default=False)
-
-
-@contextmanager
-def vectorised() -> Iterator[None]:
-    """While the engine runs tasks under `torch.func.vmap`, where only functional transforms can differentiate."""
-    token = _VECTORISED.set(True)
-    try:
-        yield
-    finally:
-        _VECTORISED.reset(token)
 
 
 def gradient(loss: Callable[[Weights], Tensor], weights: Weights, order: Order) -> Weights:
@@ -35,7 +24,7 @@ def gradient(loss: Callable[[Weights], Tensor], weights: Weights, order: Order) 
     second = order == "second" and torch.is_grad_enabled()
     if not second:
         weights = {name: tensor.detach() for name, tensor in weights.items()}
-    if _VECTORISED.get():
+    if is_vectorised():
         with nullcontext() if second else torch.no_grad():
             slopes: Weights = torch.func.grad(loss)(weights)
             return slopes

@@ -48,7 +48,7 @@ class Network(nn.Module):
         """The batch statistics of a support set that its queries are normalised by; None where they need none."""
         if self.norm != "batch" or self.transductive:
             return None
-        return self._pass(x, weights, None, head=False)[1]
+        return self._pass(x, weights, None, head=False, traced=True)[1]
 
     def query(
         self,
@@ -115,10 +115,16 @@ class Network(nn.Module):
         return [(layer.running_mean, layer.running_var) for layer in self._norms]
 
     def _pass(
-        self, x: Tensors, weights: Mapping[str, Tensor] | None, given: list[Statistics] | None, head: bool
+        self,
+        x: Tensors,
+        weights: Mapping[str, Tensor] | None,
+        given: list[Statistics] | None,
+        head: bool,
+        traced: bool = False,
     ) -> tuple[Tensor, list[Statistics]]:
         for number, norm in enumerate(self._norms):
             norm.given = None if given is None else given[number]
+            norm.traced = traced
         for number, drop in enumerate(self._noises):
             drop.noise = None if self._noise is None else mix(self._noise, self._passes * len(self._noises) + number)
         self._passes += 1

@@ -1,8 +1,8 @@
 """The task axis: runs a learner on every task of a batch and returns the mean loss's exact meta-gradient.
 
 Tasks are run one after another (`loop`) or in chunks under `torch.func.vmap`; both give the same numbers. The
-meta-gradient is that of the mean over tasks, taken backward through the vectorised tasks, which is right because
-normalisation is written from `var_mean` (see `metamtl.backbones.norm`).
+meta-gradient is that of the sum over tasks, taken backward through the vectorised tasks, which is right because no
+native batch normalisation is differentiated twice there (see `metamtl.backbones.norm`).
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from torch.func import functional_call, vmap
 
 from metamtl.backbones.noise import mix
 from metamtl.backbones.norm import Statistics
+from metamtl.backbones.vectorised import vectorised
 from metamtl.data.task import Examples, Minibatch, Task, TaskBatch, Tensors, size
-from metamtl.engine.inner import vectorised
 from metamtl.engine.network import Network
 
 How = Literal["auto", "loop", "vmap"]
@@ -117,7 +117,7 @@ class Engine:
                 loss, figures = functional_call(self.learner, weights, (task,))
                 return loss, (figures, self.network.observed())
 
-        if self.how == "loop":
+        if len(batch) == 1:
             return _one_by_one(one, batch, noise)
         parts = (batch.support.x, batch.support.y), (batch.query.x, batch.query.y), batch.number
         with vectorised():
@@ -126,7 +126,7 @@ class Engine:
 
 
 def _one_by_one(one: Callable[..., Outcome], batch: TaskBatch, noise: Tensor | None) -> Outcome:
-    task = batch.single()  # a loop's chunks hold one task
+    task = batch.single()
     key = None if noise is None else noise.squeeze(0)
     loss, (figures, statistics) = one((task.support.x, task.support.y), (task.query.x, task.query.y), task.number, key)
     rows = [(mean.unsqueeze(0), var.unsqueeze(0)) for mean, var in statistics]
