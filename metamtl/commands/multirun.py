@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 RECORD = "jobs.jsonl"
 STOP = ".stop"
+STATUSES = ("completed", "failed", "interrupted", "skipped")
 POLL_SECONDS = 0.3
 # A worker whose parent is gone may finish its step and save; then it ends, saved or not.
 GRACE_SECONDS = 30.0
@@ -99,7 +100,7 @@ def summary(folder: Path) -> tuple[str, int]:
     record_file, stop_file = folder / RECORD, folder / STOP
     lines = record_file.read_text(encoding="utf-8").splitlines() if record_file.exists() else []
     counts = Counter(json.loads(line)["status"] for line in lines)
-    said = ", ".join(f"{counts[status]} {status}" for status in counts) or "no job ran"
+    said = ", ".join(f"{counts[status]} {status}" for status in STATUSES if counts[status]) or "no job ran"
     code = int(stop_file.read_text(encoding="utf-8")) if stop_file.exists() else int(counts["failed"] > 0)
     stop_file.unlink(missing_ok=True)
     return f"{shown(folder)}: {said}.", code
