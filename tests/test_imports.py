@@ -15,6 +15,7 @@ import metamtl
 PACKAGE = Path(metamtl.__file__).parent
 # What everyone may use; these import one another and `runs.redact` alone.
 GROUND = {"errors", "registry", "failures"}
+BUILT = {"algos", "transfer", "multitask", "engine", "backbones", "data", "runs", "config", "build"}
 LAYERS = {
     "runs": set(),
     "config": set(),
@@ -26,15 +27,13 @@ LAYERS = {
     "multitask": {"engine", "backbones", "data", "runs"},
     "trackers": {"runs"},
     "dashboard": {"runs"},
-    "evaluation": {"algos", "transfer", "multitask", "engine", "backbones", "data", "runs", "config", "build"},
-    "trainer": {
-        "algos", "transfer", "multitask", "engine", "backbones", "data", "runs", "config", "trackers", "evaluation", "build",
-    },
+    "evaluation": {*BUILT, "trainer"},  # these two stand side by side
+    "trainer": {*BUILT, "trackers", "evaluation"},
     "build": {"algos", "transfer", "multitask", "engine", "backbones", "data", "config"},
     "commands": {"config", "runs", "trainer", "evaluation", "data", "cli"},
     "cli": {"commands", "config"},
     "failures": {"runs"},
-}  # fmt: skip
+}
 
 
 def imports(path: Path) -> Iterator[str]:

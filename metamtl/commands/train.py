@@ -41,9 +41,10 @@ examples:
   metamtl train --config-dir my_options experiment=mine
   torchrun --nproc-per-node 2 -m metamtl train algo=maml"""
 
+# `none` leaves logging as it is; Hydra's `disabled` would silence our own loggers too.
 QUIET = (
-    "hydra/job_logging=disabled",
-    "hydra/hydra_logging=disabled",
+    "hydra/job_logging=none",
+    "hydra/hydra_logging=none",
     "hydra.output_subdir=null",
     "hydra.job.chdir=false",
 )

@@ -9,6 +9,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from metamtl.errors import Interrupted
+from metamtl.failures import note_log
 from metamtl.runs.files import clear_disk_errors
 from metamtl.runs.redact import redact_text
 
@@ -35,8 +36,9 @@ def log_to(path: Path) -> Iterator[None]:
     except (Interrupted, KeyboardInterrupt) as interruption:
         _logger.warning("interrupted: %s", str(interruption) or "by the keyboard")
         raise
-    except Exception:
+    except Exception as error:
         _logger.exception("failed")
+        note_log(error, path)
         raise
     finally:
         _logger.setLevel(level)

@@ -14,7 +14,8 @@ STUB = """
 import json, os, sys, time, types
 
 def train_run(config, command, folder):
-    line = {"config": config, "command": list(command), "folder": folder and str(folder), "torch": "torch" in sys.modules}
+    line = {"config": config, "command": list(command), "folder": folder and str(folder)}
+    line["torch"] = "torch" in sys.modules
     with open(os.environ["STUB_CALLS"], "a") as calls:
         calls.write(json.dumps(line) + "\\\\n")
     if config["seed"] == 13:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -61,13 +63,33 @@ def test_usage_errors_are_told_once_under_torchrun(toy: Path) -> None:
     assert "torchrun" in run(toy, "train", "-m", *OWN, "seed=0,1", RANK="0").stderr
 
 
+def test_torchrun_reaches_the_job_in_every_process(toy: Path) -> None:
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    command += ["-m", "metamtl", "train", *OWN, "seed=5"]
+    done = subprocess.run(command, cwd=toy, env=environment(toy), capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert [call["config"]["seed"] for call in calls(toy)] == [5, 5]
+
+
 def test_hydras_own_flags(toy: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(toy)
     assert main(["train", *OWN, "--cfg", "job", "--package", "backbone"]) == 0
     assert capsys.readouterr().out.startswith("# @package backbone\nname: mlp\n")
-    assert main(["train", "--info", "searchpath", *OWN]) == 0
-    assert str(toy / "own") in capsys.readouterr().out
+    assert str(toy / "own") in run(toy, "train", "--info", "searchpath", *OWN).stdout
     assert main(["train", *OWN, "--cfg", "job", "algo=mml"]) == 2
+
+
+def test_hydra_leaves_logging_as_it_was(toy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    trainer = ModuleType("metamtl.trainer.run")
+    levels: list[tuple[bool, int]] = []
+    logger = logging.getLogger("metamtl.made.before")
+    note = lambda *_: levels.append((logger.disabled, logging.getLogger().level))  # noqa: E731
+    trainer.train_run = note  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "metamtl.trainer.run", trainer)
+    monkeypatch.chdir(toy)
+    before = logging.getLogger().level
+    assert main(["train", *OWN]) == 0
+    assert levels == [(False, before)]
 
 
 @pytest.mark.parametrize("launcher", ["basic", "joblib"])
