@@ -104,7 +104,7 @@ def merge(config: Mapping[str, Any], overrides: Sequence[str], allowed: Collecti
     keys = keys_of(library, config)
     merged = copy.deepcopy(dict(config))
     for override in parsed:
-        problem = _refused(override, allowed) or _put(merged, override, keys)
+        problem = _refused(override, allowed, keys) or _put(merged, override, keys)
         problems += [problem] if problem else []
     data = keys.option("data")
     if data is not None and not problems:
@@ -211,11 +211,12 @@ def _needs_multirun(override: Override) -> str:
     return f"{override.input_line}: several values; add -m to run each, or write '{key}=[{text}]' for a list."
 
 
-def _refused(override: Override, allowed: Collection[str]) -> str | None:
+def _refused(override: Override, allowed: Collection[str], keys: Keys) -> str | None:
     key = override.key_or_group
     if override.is_sweep_override() or override.is_add() or override.is_force_add() or override.is_delete():
         return f"{override.input_line}: only a plain key=value can change a finished run."
-    if not any(key == prefix or key.startswith(f"{prefix}.") for prefix in allowed):
+    misspelt = key.partition(".")[0] not in keys.sections
+    if not misspelt and not any(key == prefix or key.startswith(f"{prefix}.") for prefix in allowed):
         return f"{key} is settled when a run starts; here you can set {', '.join(sorted(allowed))}."
     return None
 

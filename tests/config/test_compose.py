@@ -191,10 +191,11 @@ def test_merge_changes_what_is_allowed_and_says_what_is_not(toy: Path) -> None:
     with pytest.raises(UsageError) as caught:
         merge(
             config,
-            ["task.shot=2", "trainer.steps=5", "eval.episodes=1", "+task.x=1", "task.ways=1,2"],
+            ["tsk.shots=2", "task.shot=2", "trainer.steps=5", "eval.episodes=1", "+task.x=1", "task.ways=1,2"],
             ["task", "eval"],
         )
     assert caught.value.problems == (
+        "tsk.shots: no such key; did you mean task.shots?",
         "task.shot: no such key; did you mean task.shots?",
         "trainer.steps is settled when a run starts; here you can set eval, task.",
         "eval.episodes=1: must be an integer >= 2.",
