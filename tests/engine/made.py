@@ -84,7 +84,6 @@ RESIDUAL = Backbone(
     "resnet12", "resnet12", (1, 8, 8), {"widths": [4, 8], "drop_rate": 0.3, "drop_block": 2}
 )  # both blocks drop squares
 DENSE = Backbone("mlp", "mlp", (5,), {"hidden": [8, 8]})
-BACKBONES = (POOLED, STRIDED, RESIDUAL, DENSE)
 
 
 def learner_of(
