@@ -1,7 +1,8 @@
 """Every option that can be chosen, read as raw YAML: what it is and which keys it has, with no class imported.
 
-An option is a file `GROUP/NAME.yaml` of a folder of options. Its `about` says `summary`, `paper`, `year`, `keys`
-(see `metamtl.config.schema`) and, for data, `classes` and `examples_per_class`.
+An option is a file `GROUP/NAME.yaml` of a folder of options; a name may have parts, as `omniglot/maml_5w1s`. Its
+`about` says `summary`, `paper`, `year`, `keys` (see `metamtl.config.schema`) and, for data, `classes` and
+`examples_per_class`.
 """
 
 from __future__ import annotations
@@ -77,10 +78,11 @@ class Library:
         for folder in folders:
             for path in sorted(folder.glob("*.yaml")):
                 self.primary.setdefault(path.stem, Option("", path.stem, path))
-            for path in sorted(folder.glob("*/*.yaml")):
-                if path.parent.name != "hydra":
-                    options = self.groups.setdefault(path.parent.name, {})
-                    options.setdefault(path.stem, Option(path.parent.name, path.stem, path))
+            for path in sorted(folder.glob("*/**/*.yaml")):
+                group, *name = path.relative_to(folder).with_suffix("").parts
+                if group != "hydra":
+                    option = Option(group, "/".join(name), path)
+                    self.groups.setdefault(group, {}).setdefault(option.name, option)
 
     @classmethod
     def load(cls, config_dir: Path | None = None) -> Library:
