@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from metamtl.algos.base import Stage
 from metamtl.algos.embedding import EmbeddingLearner
 from metamtl.backbones.norm import NormKind
+from metamtl.data.random import permutation
 from metamtl.data.task import Examples
 from metamtl.engine.network import Network
 from metamtl.errors import UsageError
@@ -73,7 +74,7 @@ class Baseline(EmbeddingLearner):
         return F.pad(features, (0, 1), value=1.0) @ rule.T
 
     def _batches(self, examples: int) -> list[Tensor]:
-        # one order for every task: labels are permuted per task and support examples drawn at random already
-        generator = torch.Generator().manual_seed(0)
-        orders = [torch.randperm(examples, generator=generator) for _ in range(self.head_epochs)]
+        # one order for every task: labels are permuted per task and support examples drawn at random already; not
+        # torch's, as vmap allows no random calls
+        orders = (torch.from_numpy(permutation(examples, 0, epoch)) for epoch in range(self.head_epochs))
         return [batch for order in orders for batch in torch.split(order, self.head_batch)]

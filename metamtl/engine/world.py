@@ -14,6 +14,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from metamtl.errors import MetamtlError
+
 
 class World:
     """The processes of a run; a world of one needs no torch.distributed."""
@@ -31,7 +33,8 @@ class World:
         if self.size == 1:
             return list(tensors)
         flat = torch.cat([tensor.reshape(-1) for tensor in tensors])
-        dist.all_reduce(flat)
+        with _together():
+            dist.all_reduce(flat)
         parts = torch.split(flat, [tensor.numel() for tensor in tensors])
         return [part.view_as(tensor) for part, tensor in zip(parts, tensors, strict=True)]
 
@@ -40,12 +43,22 @@ class World:
         if self.size == 1:
             return [value]
         values: list[Any] = [None] * self.size
-        dist.all_gather_object(values, value)
+        with _together():
+            dist.all_gather_object(values, value)
         return values
 
     def from_first(self, value: Any) -> Any:
         """The first process's value, on every process."""
         return self.gather(value)[0]
+
+
+@contextmanager
+def _together() -> Iterator[None]:
+    """An exchange fails where another process has ended; its own message says why."""
+    try:
+        yield
+    except RuntimeError as error:
+        raise MetamtlError("Another process of this run has stopped, so this one stops too.") from error
 
 
 @contextmanager

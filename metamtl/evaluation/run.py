@@ -5,15 +5,17 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 from metamtl.config.compose import merge
 from metamtl.data.opening import open_source
 from metamtl.data.source import Source
-from metamtl.errors import MetamtlError
+from metamtl.errors import Interrupted, MetamtlError
 from metamtl.runs.folder import EvaluationFolder, RunFolder
 from metamtl.runs.log import log_to
+from metamtl.trainer.signals import interrupt_on_signals
 
 # what an evaluation may change: the episodes and how they are met, never what was learnt
 CHANGEABLE = ("task", "eval", "trainer.device", "trainer.threads", "algo.test_lr", "algo.test_steps", "paths", "engine")
@@ -32,9 +34,13 @@ def evaluate_run(folder: Path, overrides: Sequence[str] = ()) -> None:
     evaluation = run.new_evaluation(config, sys.argv, label=config["eval"]["split"])
     with log_to(evaluation.log_file):
         try:
-            _evaluate(config, source, run, evaluation)
-        except BaseException as error:
-            evaluation.finish("failed", str(error))
+            with nullcontext() if "RANK" in os.environ else interrupt_on_signals():
+                _evaluate(config, source, run, evaluation)
+        except (Interrupted, KeyboardInterrupt) as error:
+            evaluation.finish("interrupted", str(error) or "Stopped by the keyboard.")
+            raise
+        except Exception as error:
+            evaluation.finish("failed", f"{type(error).__name__}: {error}")
             raise
         evaluation.finish("completed")
 

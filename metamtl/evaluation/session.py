@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import io
+import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,9 +15,9 @@ from metamtl.data.source import Source, TaskShape
 from metamtl.engine.world import join_world
 from metamtl.errors import UsageError
 from metamtl.evaluation.report import tested
-from metamtl.runs import checkpoints
 from metamtl.runs.folder import EvaluationFolder, RunFolder
 from metamtl.runs.result import describe, write_result
+from metamtl.trainer import checkpoint
 
 
 def evaluate_session(
@@ -28,11 +28,10 @@ def evaluate_session(
     with join_world() as world:
         parts = build_parts(config, source, trained=task_shape(run.config()["task"]))
         _check_head(parts)
-        found = checkpoints.load(run.checkpoints, "best")
-        content = torch.load(io.BytesIO(found.payload), map_location="cpu", weights_only=True)
-        parts.learner.load_state_dict(content["learner"])
+        notes = checkpoint.load_best(run, parts.learner)
         result, figures = tested(parts, world, lambda done, of: None)
         if evaluation is not None:
+            print(*notes, sep="\n", end="\n" if notes else "", file=sys.stderr)
             evaluation.update_meta(device=str(parts.device), processes=world.size, threads=torch.get_num_threads())
             write_result(evaluation, result, figures)
             print(describe(result, parts.family.metric))

@@ -65,14 +65,14 @@ def save(folder: Path, name: str, payload: bytes, info: Mapping[str, Any]) -> No
     write_json(current.sidecar, {**info, "sha256": sha256_of(payload), "size": len(payload)})
 
 
-def load(folder: Path, name: str) -> Checkpoint:
+def load(folder: Path, name: str, step: int | None = None) -> Checkpoint:
     """The checkpoint `name`, or where that is damaged the one before it, which `notes` then says.
 
-    Raises MetamtlError where neither is sound.
+    With `step`, one that its sidecar says is of another step will not do. Raises MetamtlError where neither is sound.
     """
     problems: list[str] = []
     for files in (_files(folder, name), _files(folder, _previous(name))):
-        problem = files.problem()
+        problem = files.problem() or files.other_step(step)
         if problem is None:
             info = read_json(files.sidecar)
             notes = [f"{found}: going on from {files.describe(info)}." for found in problems]
@@ -97,6 +97,11 @@ class _Files(NamedTuple):
         except (MetamtlError, KeyError, TypeError):
             return f"{self.payload.name} has no readable sidecar {self.sidecar.name}"
         return None if sound else f"{self.payload.name} is damaged, or a save was cut short"
+
+    def other_step(self, step: int | None) -> str | None:
+        """Why a sound pair is not the one asked for; None when it is."""
+        found = read_json(self.sidecar).get("step")
+        return None if step in (None, found) else f"{self.payload.name} is of step {found}, not {step}"
 
     def describe(self, info: Mapping[str, Any]) -> str:
         step = info.get("step")

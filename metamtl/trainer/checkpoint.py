@@ -63,10 +63,16 @@ def save(run: RunFolder, parts: Parts, state: State, metrics_position: int) -> N
     checkpoints.save(run.checkpoints, "last", _to_bytes(content), {"step": state.progress.total})
 
 
-def load(run: RunFolder) -> tuple[dict[str, Any], list[str]]:
-    """The content of the last sound checkpoint, on the CPU, and sentences about damaged ones."""
+def load(run: RunFolder) -> tuple[dict[str, Any] | None, list[str]]:
+    """The content of the last sound checkpoint, on the CPU, and sentences about damaged ones.
+
+    None where the run was killed before its first one was whole: it then starts from its seed.
+    """
+    if _never_saved(run):
+        return None, ["The run was stopped before its first checkpoint: it starts from step 0."]
     found = checkpoints.load(run.checkpoints, "last")
-    return _from_bytes(found.payload), found.notes
+    content = _from_bytes(found.payload)
+    return content, [*found.notes, *_forget_lost_best(run, content["progress"])]
 
 
 def restore(content: dict[str, Any], parts: Parts, state: State) -> None:
@@ -81,9 +87,9 @@ def save_best(run: RunFolder, learner: Learner, step: int) -> None:
     checkpoints.save(run.checkpoints, "best", _to_bytes({"learner": learner.state_dict()}), {"step": step})
 
 
-def load_best(run: RunFolder, learner: Learner) -> list[str]:
-    """Gives the learner its best weights; returns sentences about damaged files."""
-    found = checkpoints.load(run.checkpoints, "best")
+def load_best(run: RunFolder, learner: Learner, step: int | None = None) -> list[str]:
+    """Gives the learner its best weights, those of `step` where it is given; returns sentences about damaged files."""
+    found = checkpoints.load(run.checkpoints, "best", step)
     learner.load_state_dict(_from_bytes(found.payload)["learner"])
     return found.notes
 
@@ -113,6 +119,25 @@ def update_ema(ema: dict[str, Tensor] | None, learner: Learner, decay: float | N
     return ema
 
 
+def _never_saved(run: RunFolder) -> bool:
+    # the sidecar ends a save, and the first save comes before the first line of metrics
+    saved = any((run.checkpoints / name).exists() for name in ("last.json", "previous.json", "previous.pt"))
+    return not saved and not (run.metrics_file.exists() and run.metrics_file.stat().st_size)
+
+
+def _forget_lost_best(run: RunFolder, progress: dict[str, Any]) -> list[str]:
+    """Where the best weights are lost, the next validation chooses anew; a sentence says so."""
+    step = progress["best_step"]
+    if step is None:
+        return []
+    try:
+        checkpoints.load(run.checkpoints, "best", step)
+    except MetamtlError:
+        progress.update(best_step=None, best_value=None, stale=0, validated=-1)
+        return [f"The best weights so far, of step {step}, are lost or damaged: the next validation chooses anew."]
+    return []
+
+
 def _copy(weights: dict[str, Tensor], learner: Learner) -> None:
     with torch.no_grad():
         for name, weight in learner.named_parameters():
@@ -133,5 +158,7 @@ def _from_bytes(payload: bytes) -> dict[str, Any]:
     try:
         content: dict[str, Any] = torch.load(io.BytesIO(payload), map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises many kinds for a file that is no checkpoint of ours
-        raise MetamtlError(f"The checkpoint is not one of metamtl's, or holds more than tensors: {error}") from error
+        raise MetamtlError(
+            "The checkpoint is refused: it is not one of metamtl's, or holds more than tensors and numbers."
+        ) from error
     return content

@@ -17,7 +17,7 @@ import torch
 from metamtl.build import Parts
 from metamtl.engine.tasks import Update
 from metamtl.engine.world import World
-from metamtl.errors import MetamtlError
+from metamtl.errors import MetamtlError, UsageError
 from metamtl.evaluation.protocol import evaluate_episodes
 from metamtl.runs.folder import RunFolder
 from metamtl.runs.metrics import MetricStream
@@ -27,7 +27,7 @@ from metamtl.trainer import checkpoint
 from metamtl.trainer.checkpoint import Progress, State
 from metamtl.trainer.optim import clip, make_optimizer, rate_factor, set_rate
 from metamtl.trainer.progress import Display
-from metamtl.trainer.signals import StopRequest, interruption
+from metamtl.trainer.signals import STOPPING, StopRequest, interruption
 from metamtl.trainer.streams import Stream, stream_of
 
 _logger = logging.getLogger(__name__)
@@ -53,8 +53,11 @@ class Trainer:
         self.display = Display("", 0, 0, visible=False)
 
     def restore(self, content: dict[str, Any]) -> None:
-        """Goes on from a checkpoint's content."""
-        self.state.progress = Progress(**content["progress"])
+        """Goes on from a checkpoint's content; UsageError where fewer steps are asked for than are done."""
+        progress = self.state.progress = Progress(**content["progress"])
+        if progress.step > self._steps(progress.stage):
+            raise UsageError(f"{progress.step} steps are done already: set trainer.steps={progress.step} or more.")
+        progress.stopped_early = self._out_of_patience(progress)  # a resumed run may have another patience
         checkpoint.restore(content, self.parts, self.state)
 
     def train(self) -> None:
@@ -64,12 +67,15 @@ class Trainer:
         label = f"{self.parts.config['algo']['name']} on {self.parts.source.name}"
         with Display(label, total, progress.total, self.world.first) as self.display:
             if progress.total == 0:
-                self._save()  # a run killed before its first checkpoint can be resumed all the same
+                self._save()
+            if progress.stopped_early:
+                self.display.note(f"stopped at step {progress.total}: raise trainer.patience to train on")
             while True:
                 self._train_stage(progress)
                 if progress.stage + 1 == len(self.stages):
                     break
                 progress.stage, progress.step = progress.stage + 1, 0
+                progress.stopped_early, progress.stale = False, 0
                 self.state.optimizer = self._optimizer()
             if progress.validated != progress.total:
                 self._validate(progress)
@@ -82,10 +88,11 @@ class Trainer:
         steps = self._steps(progress.stage)
         self.parts.learner.train()
         while progress.step < steps and not progress.stopped_early:
-            stopping = self._step(stream, progress, steps)
+            stopping, better = self._step(stream, progress, steps), False
             if progress.total % self.options["validate_every"] == 0:
-                self._validate(progress)
-            if stopping or progress.total % self.options["checkpoint_every"] == 0:
+                better = self._validate(progress)
+            # with a new best.pt at once, so that of best.pt and the one before, one always belongs to last.pt
+            if stopping or better or progress.total % self.options["checkpoint_every"] == 0:
                 self._save()
             if stopping:
                 raise interruption(stopping)
@@ -99,32 +106,36 @@ class Trainer:
         stopping, figures = self._share(update)
         gradients = list(update.gradient.values())
         norm = clip(gradients, self.options["clip_norm"], self.options["clip_value"]).item()
-        if math.isfinite(figures["loss"]) and math.isfinite(norm):
+        finite = math.isfinite(figures["loss"]) and math.isfinite(norm)
+        if finite:
             self._apply(update, rate)
         else:
             self._not_finite(progress, rate, figures["loss"], norm)
         progress.step, progress.total = progress.step + 1, progress.total + 1
         progress.tasks += update.tasks
         progress.seconds += time.perf_counter() - started
-        self._log(progress, {**figures, "gradient_norm": norm}, rate)
+        self._log(progress, {**figures, "gradient_norm": norm} if finite else {}, rate)
         return stopping
 
     def _share(self, update: Update) -> tuple[int, dict[str, float]]:
         """Turns this process's sums into means over all processes, in place; the signal to stop and the figures."""
         weights = list(update.gradient.values())
         like = weights[0]
-        sums = [values.sum() for values in update.figures.values()]
-        extra = torch.stack([*sums, like.new_tensor(update.tasks), like.new_tensor(self.stop.signal or 0)])
+        sums = [values.sum().to(like.dtype) for values in update.figures.values()]
+        received = self.stop.signal  # read once: it may change at any time, and all processes must agree on it
+        asked = [like.new_tensor(received == number) for number in STOPPING]
         moments = [tensor for pair in update.statistics for tensor in pair]
-        *shared, extra = self.world.sum([*weights, *moments, extra.to(like.dtype)])
+        extra = torch.stack([*sums, like.new_tensor(update.tasks), *asked])
+        *shared, extra = self.world.sum([*weights, *moments, extra])
         numbers: list[float] = extra.tolist()
-        update.tasks = round(numbers[-2])
+        update.tasks = round(numbers[len(sums)])
         means = [tensor / update.tasks for tensor in shared]
         update.gradient = dict(zip(update.gradient, means[: len(weights)], strict=True))
         moments = means[len(weights) :]
         update.statistics = list(zip(moments[::2], moments[1::2], strict=True))
         figures = {name: value / update.tasks for name, value in zip(update.figures, numbers, strict=False)}
-        return round(numbers[-1] / self.world.size) if self.stop.signal is None else self.stop.signal, figures
+        stopping = (number for number, count in zip(STOPPING, numbers[len(sums) + 1 :], strict=True) if count)
+        return next(stopping, 0), figures
 
     def _apply(self, update: Update, rate: float) -> None:
         learner, state = self.parts.learner, self.state
@@ -139,51 +150,64 @@ class Trainer:
 
     def _not_finite(self, progress: Progress, rate: float, loss: float, norm: float) -> None:
         progress.skipped += 1
-        rates = {"outer": rate, **{key: v for key, v in self.parts.config["algo"].items() if key.endswith("_lr")}}
+        own = {key: value for key, value in self.parts.config["algo"].items() if key.endswith("_lr")}
+        rates = ", ".join(f"{key}={value}" for key, value in {"optimizer.lr": rate, **own}.items() if value is not None)
         where = (
-            f"The update after step {progress.total} is not finite (loss {loss:g}, gradient norm {norm:g}; "
-            f"tasks {progress.step * self.options['meta_batch']} and following; rates "
-            + ", ".join(f"{name} {value}" for name, value in rates.items())
-            + ")"
+            f"Step {progress.total + 1} is not finite (loss {loss:g}, gradient norm {norm:g}; {self._tasks(progress)}; "
+            f"{rates})"
         )
         if self.options["on_nan"] == "stop":
-            raise MetamtlError(f"{where}: lower a rate, or set trainer.on_nan=skip; the last checkpoint is intact.")
+            raise MetamtlError(
+                f"{where}: lower a rate, or resume with trainer.on_nan=skip; the last checkpoint is intact."
+            )
         if progress.skipped > self.options["nan_limit"]:
             raise MetamtlError(f"{where}, and trainer.nan_limit={self.options['nan_limit']} skips are used up.")
-        _logger.warning("%s: skipped (%d of %d).", where, progress.skipped, self.options["nan_limit"])
+        said = f"{where}: skipped ({progress.skipped} of {self.options['nan_limit']})."
+        _logger.warning(said)
+        self.display.note(said)
+
+    def _tasks(self, progress: Progress) -> str:
+        stage = self.stages[progress.stage]
+        if stage.stream != "episodes":
+            return f"minibatch {progress.step} of the stage '{stage.name}'"
+        first = progress.step * self.options["meta_batch"]
+        return f"training tasks {first} to {first + self.options['meta_batch'] - 1}"
 
     # ---- validation, records ----
 
-    def _validate(self, progress: Progress) -> None:
+    def _validate(self, progress: Progress) -> bool:
+        """Records the validation; returns whether it is the best so far."""
         family, validations = self.parts.family, self.parts.config["eval"]["val_episodes"]
         progress.validated = progress.total
         with checkpoint.averaged(self.parts.learner, self.state.ema):
             figures = evaluate_episodes(self.parts, self.world, "val", validations)
             now = summary(figures[family.metric])
-            better = progress.best_value is None or (
-                now["mean"] > progress.best_value if family.higher_is_better else now["mean"] < progress.best_value
-            )
+            better = _improves(now["mean"], progress.best_value, family.higher_is_better)
             if better and self.run is not None:
                 checkpoint.save_best(self.run, self.parts.learner, progress.total)
         if better:
             progress.best_step, progress.best_value, progress.stale = progress.total, now["mean"], 0
         else:
             progress.stale += 1
-        patience = self.options["patience"]
-        progress.stopped_early = patience is not None and progress.stale >= patience
+        progress.stopped_early = self._out_of_patience(progress)
         values = {f"val/{name}": float(figure.mean()) for name, figure in figures.items()}
         self._record(progress.total, "val", {**values, f"val/{family.metric}_ci95": now["ci95"]})
         text = readable(family.metric, now)
         self.display.note(f"step {progress.total}: validation {family.metric} {text}{'  (best)' if better else ''}")
+        return better
+
+    def _out_of_patience(self, progress: Progress) -> bool:
+        patience = self.options["patience"]
+        return patience is not None and progress.stale >= patience
 
     def _log(self, progress: Progress, figures: dict[str, float], rate: float) -> None:
         for name, value in figures.items():
             progress.sums[name] = progress.sums.get(name, 0.0) + value
-        progress.summed += 1
+        progress.summed += bool(figures)  # a skipped update has none
         speed = progress.tasks / max(progress.seconds, 1e-9)
         shown = {name: figures[name] for name in ("loss", self.parts.family.metric) if name in figures}
         self.display.step(progress.total, shown, speed)
-        if progress.total % self.options["log_every"] == 0:
+        if progress.total % self.options["log_every"] == 0 and progress.summed:
             means = {f"train/{name}": value / progress.summed for name, value in progress.sums.items()}
             times = {"time/tasks_per_second": speed, "time/seconds": progress.seconds}
             self._record(progress.total, "train", {**means, "train/lr": rate, **times})
@@ -207,3 +231,9 @@ class Trainer:
             return int(self.options["steps"])
         name = self.stages[stage].name
         return int(self.options["stages"].get(name, {}).get("steps", self.options["steps"]))
+
+
+def _improves(value: float, best: float | None, higher_is_better: bool) -> bool:
+    if best is None or math.isnan(best):
+        return best is None or not math.isnan(value)
+    return value > best if higher_is_better else value < best

@@ -7,22 +7,23 @@ the data cannot make is refused at once and leaves nothing behind.
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
 from metamtl.config.compose import merge
 from metamtl.data.opening import open_source
 from metamtl.errors import Interrupted, MetamtlError
-from metamtl.runs.config_file import write_config
 from metamtl.runs.folder import RunFolder
 from metamtl.runs.lock import hold
 from metamtl.runs.log import log_to
+from metamtl.trainer.signals import interrupt_on_signals
 
 # what a resumed run may change: how long and where it goes on, never what it learns from
-_LOOP = ("steps", "stages", "device", "checkpoint_every", "patience")
+_LOOP = ("steps", "stages", "device", "checkpoint_every", "patience", "on_nan", "nan_limit")
 RESUMABLE = (*(f"trainer.{key}" for key in _LOOP), "eval", "logger", "paths")
 
 
@@ -48,16 +49,15 @@ def resume_run(folder: Path, overrides: Sequence[str] = ()) -> None:
     """Goes on with the run in `folder` from its last checkpoint; `overrides` may change what RESUMABLE names."""
     run = RunFolder.open(folder)
     config = merge(run.config(), overrides, RESUMABLE) if overrides else run.config()
+    if run.meta()["status"] == "completed" and not overrides:  # every process sees it, so none waits for another
+        if _first_process():
+            print(f"{folder} is complete; raise trainer.steps to train on: metamtl resume {folder} trainer.steps=...")
+        return
     if not _first_process():
         _carry_out(config, None, resume=True)
         return
-    if run.meta()["status"] == "completed" and not overrides:
-        print(f"{folder} is complete; raise trainer.steps to train on: metamtl resume {folder} trainer.steps=...")
-        return
     with _recorded(run):
         run.resume(sys.argv)
-        if overrides:
-            write_config(run.config_file, config)
         _carry_out(config, run, resume=True)
 
 
@@ -79,9 +79,11 @@ def _recorded(run: RunFolder) -> Iterator[None]:
     """Holds the run; meta.json says how it ended, log.txt has the traceback, the user the next command."""
     with hold(run.path), log_to(run.log_file):
         try:
-            yield
+            # under torchrun, which tells all processes to end when one has, a process that waits must end at once
+            with nullcontext() if "RANK" in os.environ else interrupt_on_signals():
+                yield
         except (Interrupted, KeyboardInterrupt) as error:
-            advice = f"Go on with: metamtl resume {run.path}"
+            advice = f"Go on with: metamtl resume {shlex.quote(str(run.path))}"
             reason = str(error) or "Stopped by the keyboard."
             run.finish("interrupted", reason)
             number = error.exit_code - 128 if isinstance(error, Interrupted) else 2

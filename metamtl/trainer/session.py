@@ -13,6 +13,7 @@ from metamtl.build import Parts, build_parts
 from metamtl.data.source import Source
 from metamtl.engine.world import World, join_world
 from metamtl.evaluation.report import tested
+from metamtl.runs.config_file import write_config
 from metamtl.runs.folder import RunFolder
 from metamtl.runs.metrics import MetricStream
 from metamtl.runs.plots import plot_curves
@@ -36,6 +37,8 @@ def run_session(config: Mapping[str, Any], source: Source, run: RunFolder | None
             trainer = Trainer(parts, world, run, metrics, trackers, stop)
             if content is not None:
                 trainer.restore(content)
+            if resume and run is not None:
+                write_config(run.config_file, config)
             _announce(run, parts, world, notes)
             trainer.train()
             result = _test(parts, world, run, trainer, stop)
@@ -48,10 +51,9 @@ def set_threads(threads: int | None) -> None:
         torch.set_num_threads(threads)
 
 
-def _checkpoint(run: RunFolder | None, world: World) -> tuple[dict[str, Any], list[str]]:
-    content, notes = checkpoint.load(run) if run is not None else ({}, [])
-    content = world.from_first(content)
-    return content, notes
+def _checkpoint(run: RunFolder | None, world: World) -> tuple[dict[str, Any] | None, list[str]]:
+    content, notes = checkpoint.load(run) if run is not None else (None, [])
+    return world.from_first(content), notes
 
 
 @contextmanager
@@ -64,8 +66,7 @@ def _records(
         return
     with ExitStack() as stack:
         metrics = stack.enter_context(MetricStream(run.metrics_file))
-        if content is not None:
-            metrics.truncate(content["metrics_position"])
+        metrics.truncate(0 if content is None else content["metrics_position"])
         trackers = build_trackers(config["logger"])
         trackers.start(run, config)
         try:
@@ -88,7 +89,7 @@ def _announce(run: RunFolder | None, parts: Parts, world: World, notes: list[str
 def _test(parts: Parts, world: World, run: RunFolder | None, trainer: Trainer, stop: StopRequest) -> Result:
     """Tests the weights that validation chose, and writes everything the run leaves."""
     progress = trainer.state.progress
-    best = world.from_first(_best_weights(run, parts))
+    best = world.from_first(_best_weights(run, parts, progress.best_step))
     parts.learner.load_state_dict(best)
 
     def heard(done: int, of: int) -> None:
@@ -111,8 +112,8 @@ def _test(parts: Parts, world: World, run: RunFolder | None, trainer: Trainer, s
     return result
 
 
-def _best_weights(run: RunFolder | None, parts: Parts) -> dict[str, Any] | None:
+def _best_weights(run: RunFolder | None, parts: Parts, step: int | None) -> dict[str, Any] | None:
     if run is None:
         return None
-    checkpoint.load_best(run, parts.learner)
+    checkpoint.load_best(run, parts.learner, step)
     return {name: tensor.cpu() for name, tensor in parts.learner.state_dict().items()}

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any
@@ -38,14 +39,32 @@ def interruption(number: int) -> Interrupted:
 
 
 @contextmanager
+def interrupt_on_signals() -> Iterator[None]:
+    """While nothing is trained yet, or any more, these signals raise Interrupted at once."""
+
+    def receive(number: int, _: FrameType | None) -> None:
+        raise interruption(number)
+
+    with _handled_by(receive):
+        yield
+
+
+@contextmanager
 def stop_on_signals() -> Iterator[StopRequest]:
     """While a run trains, SIGTERM, SIGUSR1 and Ctrl-C become a request; the handlers before are put back."""
     request = StopRequest()
-    before: dict[signal.Signals, Any] = {number: signal.getsignal(number) for number in STOPPING}
-    for number in STOPPING:
-        signal.signal(number, request.receive)
-    try:
+    with _handled_by(request.receive):
         yield request
+
+
+@contextmanager
+def _handled_by(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
+    if threading.current_thread() is not threading.main_thread():  # Python allows handlers there alone
+        yield
+        return
+    before: dict[signal.Signals, Any] = {number: signal.signal(number, handler) for number in STOPPING}
+    try:
+        yield
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        for number, old in before.items():
+            signal.signal(number, old)

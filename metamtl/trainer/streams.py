@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from dataclasses import replace
 
 import numpy as np
+import torch
 
 from metamtl.algos.base import Stage
 from metamtl.build import Parts
@@ -35,9 +37,11 @@ class EpisodeStream(Stream):
     def update(self, step: int) -> Update:
         """The meta-gradient of this process's episodes."""
         first = step * self.meta_batch
-        numbers = np.arange(first + self.world.rank, first + self.meta_batch, self.world.size)
+        mine = np.arange(first + self.world.rank, first + self.meta_batch, self.world.size)
+        numbers = mine if len(mine) else np.array([first])
         arrays = self.parts.source.episodes("train", self.parts.train_shape, numbers, self.key)
-        return self.parts.engine.meta_gradient([self.parts.preparation.batch(group) for group in arrays])
+        update = self.parts.engine.meta_gradient([self.parts.preparation.batch(group) for group in arrays])
+        return update if len(mine) else _emptied(update)
 
 
 class MinibatchStream(Stream):
@@ -58,10 +62,23 @@ class MinibatchStream(Stream):
     def update(self, step: int) -> Update:
         """The gradient of this process's examples."""
         items, labels = self.source.minibatch("train", self.size, step, self.key)
-        share = slice(self.world.rank, None, self.world.size)
+        mine = self.world.rank < self.size
+        share = slice(self.world.rank if mine else 0, None, self.world.size)
         prepare = self.parts.preparation
         x, y = prepare.inputs(self.source.gather(items[share])), prepare.targets(labels[share])
-        return self.parts.engine.minibatch_gradient(Minibatch(Examples(x, y, self.parts.family.classes)), step)
+        update = self.parts.engine.minibatch_gradient(Minibatch(Examples(x, y, self.parts.family.classes)), step)
+        return update if mine else _emptied(update)
+
+
+def _emptied(update: Update) -> Update:
+    """Zeros in the shape of an update: what a process adds that has no task, as it must take part in the sum."""
+    return replace(
+        update,
+        gradient={name: torch.zeros_like(g) for name, g in update.gradient.items()},
+        figures={name: values[:0] for name, values in update.figures.items()},
+        statistics=[(torch.zeros_like(mean), torch.zeros_like(var)) for mean, var in update.statistics],
+        tasks=0,
+    )
 
 
 def stream_of(parts: Parts, stage: Stage, world: World) -> Stream:
