@@ -174,7 +174,7 @@ def test_finite_differences_of_first_order(method: Method) -> None:
 
     def loss() -> float:
         weights = {name: start[name] + shift for name, shift in displacement.items()}
-        return float(learner.family.loss(learner.network.query(task.query.x, weights), task.query))
+        return float(learner.family.loss(learner.network.query(task.query.x, weights), task.query).detach())
 
     assert any(float(shift.abs().max()) > 1e-3 for shift in displacement.values())
     assert_slopes(gradient, central_differences(learner, loss))

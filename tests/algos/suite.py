@@ -1,0 +1,142 @@
+"""What the property tests run on: every learner that conf/ offers, over tiny networks, and a problem to learn.
+
+A new method is tested as soon as conf/algo holds its option.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from metamtl.algos.base import Learner
+from metamtl.config.compose import compose
+from metamtl.config.library import Library
+from metamtl.data.family import Classification, Family
+from metamtl.data.task import Examples, Minibatch, TaskBatch
+from metamtl.engine.tasks import Engine, Figures, How, Update
+from metamtl.registry import build
+
+WAYS, CLASSES = 5, 40
+NAMES = tuple(sorted(Library.load().groups["algo"]))
+TINY = {
+    "mlp": (12,),
+    "conv4": (1, 8, 8),
+}
+
+
+@cache
+def config_of(name: str, backbone: str) -> Mapping[str, Any]:
+    """The learner's own defaults over a tiny network."""
+    small = {"mlp": ["backbone.hidden=[32]"], "conv4": ["backbone.width=8", "backbone.blocks=2"]}[backbone]
+    return compose([f"algo={name}", "data=glyphs", f"backbone={backbone}", *small])
+
+
+def options_of(name: str) -> Mapping[str, Any]:
+    options: Mapping[str, Any] = config_of(name, "mlp")["algo"]
+    return options
+
+
+def names_with(option: str) -> list[str]:
+    """The learners that have an option."""
+    return [name for name in NAMES if option in options_of(name)]
+
+
+def make(
+    name: str,
+    backbone: str = "mlp",
+    norm: str = "none",
+    dtype: torch.dtype = torch.float64,
+    seed: int = 0,
+    hidden: list[int] | None = None,
+    family: Family | None = None,
+    **changes: Any,
+) -> Learner:
+    """The learner `name` with its own defaults but for `changes`, in training mode."""
+    config = config_of(name, backbone)
+    torch.manual_seed(seed)
+    network = {**config["backbone"], "norm": norm}
+    if hidden is not None:
+        network["hidden"] = hidden
+    body = build("backbone", network, input_shape=TINY[backbone])
+    family = family or Classification("blobs", WAYS, classes=CLASSES)
+    options = {**config["algo"], **changes}
+    learner: Learner = build("algo", options, backbone=body, family=family, norm=norm)
+    return learner.to(dtype)
+
+
+def engine_of(learner: Learner, how: How = "auto") -> Engine:
+    return Engine(learner, learner.network, how, noise_seed=0)
+
+
+def outputs_of(learner: Learner, support: Examples, x: Tensor) -> Tensor:
+    """Adapts and predicts as a caller without an engine does."""
+    outputs: Tensor = learner.predict(learner.adapt(support), x)
+    return outputs.detach()
+
+
+class Blobs:
+    """Classes that differ in some directions of a space and spread widely in all the others.
+
+    Told apart they are by who has learnt which directions matter; classes are drawn anew for every task.
+    """
+
+    def __init__(self, shape: tuple[int, ...], seed: int = 0, signal: int = 4) -> None:
+        self.shape, self.signal = shape, signal
+        self.dimensions = int(torch.Size(shape).numel())
+        self.generator = torch.Generator().manual_seed(seed)
+        self.turn: Tensor = torch.linalg.qr(self._normal(self.dimensions, self.dimensions)).Q
+        self.train_means = self._normal(CLASSES, signal)
+
+    def tasks(self, count: int, shots: int = 5, queries: int = 5, train: bool = True) -> TaskBatch:
+        """Tasks of meta-train classes, or of new ones."""
+        choices = [torch.randperm(CLASSES, generator=self.generator)[:WAYS] for _ in range(count)]
+        means = self.train_means[torch.stack(choices)] if train else self._normal(count, WAYS, self.signal)
+        sets = [self._draw(means.unsqueeze(2).expand(-1, -1, of_each, -1)) for of_each in (shots, queries)]
+        return TaskBatch(sets[0], sets[1], torch.arange(count))
+
+    def minibatch(self, size: int = 64) -> Minibatch:
+        """Examples of the meta-train classes."""
+        labels = torch.randint(CLASSES, (size,), generator=self.generator)
+        return Minibatch(Examples(self._examples(self.train_means[labels]), labels, CLASSES))
+
+    def _draw(self, means: Tensor) -> Examples:
+        tasks, ways, of_each, _ = means.shape
+        labels = torch.arange(ways).repeat_interleave(of_each).expand(tasks, -1)
+        return Examples(self._examples(means).flatten(1, 2), labels, ways)
+
+    def _examples(self, means: Tensor) -> Tensor:
+        wide = 2.0 * self._normal(*means.shape[:-1], self.dimensions - self.signal)
+        near = means + 0.1 * self._normal(*means.shape)
+        return (torch.cat([near, wide], -1) @ self.turn).reshape(*means.shape[:-1], *self.shape)
+
+    def _normal(self, *size: int) -> Tensor:
+        return torch.randn(size, generator=self.generator, dtype=torch.float64)
+
+
+def update(engine: Engine, stream: str, blobs: Blobs, step: int, tasks: int = 4) -> Update:
+    """One update's sums, from the stream that a stage asks for."""
+    if stream == "episodes":
+        return engine.meta_gradient([blobs.tasks(tasks)])
+    return engine.minibatch_gradient(blobs.minibatch(), step)
+
+
+def learn(learner: Learner, blobs: Blobs, steps: int, rate: float) -> None:
+    """Meta-trains on blobs by Adam, stage by stage."""
+    engine = engine_of(learner.train())
+    for stage in learner.stages:
+        optimizer = torch.optim.Adam(learner.parameters(), lr=rate)
+        for step in range(steps):
+            found = update(engine, stage.stream, blobs, step)
+            for name, weight in learner.named_parameters():
+                weight.grad = found.gradient[name] / found.tasks
+            optimizer.step()
+
+
+def figures_of_new_classes(learner: Learner, blobs: Blobs, tasks: int = 40) -> Figures:
+    """Figures of new classes in the test phase."""
+    learner.eval()
+    return engine_of(learner).evaluate([blobs.tasks(tasks, train=False)])

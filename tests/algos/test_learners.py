@@ -1,0 +1,233 @@
+"""Properties that every learner has."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from metamtl.algos.base import Learner
+from metamtl.backbones.norm import NormKind
+from metamtl.data.family import Classification
+from metamtl.data.task import Examples
+from metamtl.engine.tasks import Update
+from tests.algos.suite import (
+    NAMES,
+    TINY,
+    WAYS,
+    Blobs,
+    engine_of,
+    figures_of_new_classes,
+    learn,
+    make,
+    names_with,
+    options_of,
+    outputs_of,
+    update,
+)
+
+NORMS: tuple[NormKind, ...] = ("batch", "running", "group", "none")
+every_learner = pytest.mark.parametrize("name", NAMES)
+every_norm = pytest.mark.parametrize("norm", NORMS)
+
+
+class Linear(Classification):
+    """A loss that is linear in the outputs: minus the output of the right class."""
+
+    def loss(self, outputs: Tensor, examples: Examples) -> Tensor:
+        return -outputs.gather(1, examples.labels.unsqueeze(1)).mean()
+
+
+def a_task(backbone: str = "mlp", seed: int = 3) -> tuple[Examples, Tensor, Examples]:
+    """Support set, query inputs and query set of one task."""
+    task = Blobs(TINY[backbone], seed).tasks(1).single()
+    assert isinstance(task.query.x, Tensor)
+    return task.support, task.query.x, task.query
+
+
+# ---- what learners are ----
+
+
+def test_the_learners_of_this_issue_are_among_them() -> None:
+    assert {"maml", "fomaml", "anil", "protonet", "baseline"} <= set(NAMES)
+
+
+@every_learner
+def test_it_is_built_from_its_config_and_says_what_it_does(name: str) -> None:
+    learner = make(name)
+    assert isinstance(learner, Learner) and learner.training
+    assert learner.__doc__ and type(learner).__module__ == f"metamtl.algos.{name}"
+    assert len(learner.stages) > 0 and {stage.stream for stage in learner.stages} <= {"episodes", "minibatches"}
+
+
+# ---- inner steps ----
+
+
+@pytest.mark.parametrize("training", [True, False])
+@every_norm
+@pytest.mark.parametrize("name", names_with("inner_steps"))
+def test_zero_inner_steps_is_the_plain_network(name: str, norm: NormKind, training: bool) -> None:
+    learner = make(name, "conv4", norm, inner_steps=0, test_steps=0).train(training)
+    support, x, _ = a_task("conv4")
+    assert torch.equal(outputs_of(learner, support, x), learner.network.query(x).detach())
+    other = make(name, "conv4", norm).train(training)
+    assert not torch.allclose(outputs_of(other, support, x), other.network.query(x).detach())
+
+
+@pytest.mark.parametrize("name", names_with("inner_steps"))
+def test_zero_inner_rate_is_zero_inner_steps(name: str) -> None:
+    support, x, _ = a_task()
+    still, none = make(name, inner_lr=0.0), make(name, inner_steps=0)
+    assert torch.equal(outputs_of(still, support, x), outputs_of(none, support, x))
+
+
+@pytest.mark.parametrize("name", names_with("test_steps"))
+def test_each_phase_has_its_own_steps_and_rate(name: str) -> None:
+    support, x, _ = a_task()
+    learner = make(name, inner_lr=0.1, inner_steps=1, test_lr=0.2, test_steps=3)
+    testing = make(name, inner_lr=0.2, inner_steps=3)
+    assert torch.equal(outputs_of(learner.eval(), support, x), outputs_of(testing, support, x))
+    same = make(name, inner_lr=0.1, inner_steps=1)
+    assert torch.equal(outputs_of(learner.train(), support, x), outputs_of(same, support, x))
+    assert torch.equal(outputs_of(same.eval(), support, x), outputs_of(same.train(), support, x))
+
+
+# ---- order ----
+
+
+@pytest.mark.parametrize("name", names_with("order"))
+def test_first_order_is_second_order_at_zero_curvature(name: str) -> None:
+    """A linear model under a linear loss has no second derivative; under cross-entropy it has one."""
+
+    def gradients(family: Classification, order: str) -> Update:
+        learner = make(name, hidden=[], family=family, order=order, inner_lr=0.5)
+        return engine_of(learner).meta_gradient([Blobs((12,)).tasks(3)])
+
+    flat = [gradients(Linear("blobs", WAYS), order) for order in ("first", "second")]
+    curved = [gradients(Classification("blobs", WAYS), order) for order in ("first", "second")]
+    for weight, g in flat[0].gradient.items():
+        torch.testing.assert_close(flat[1].gradient[weight], g, rtol=1e-12, atol=1e-12)
+    assert any(g.abs().max() > 0 for g in flat[0].gradient.values())
+    assert any(not torch.allclose(curved[1].gradient[weight], g, rtol=1e-2) for weight, g in curved[0].gradient.items())
+
+
+# ---- equivariance ----
+
+
+def permute_head(network: nn.Module, new: Tensor) -> None:
+    """Gives class c's row of a head over the task's ways to class new[c]; other heads are not met by a task."""
+    head = getattr(network, "head", None)
+    if isinstance(head, nn.Linear) and head.out_features == WAYS:
+        with torch.no_grad():
+            for weight in (head.weight, head.bias):
+                weight[new] = weight.clone()
+
+
+@every_learner
+def test_permuting_labels_permutes_outputs(name: str) -> None:
+    support, x, query = a_task()
+    new = torch.tensor([3, 0, 4, 1, 2])
+    renamed = Examples(support.x, new[support.labels], WAYS)
+    learner, other = make(name), make(name)
+    permute_head(other.network, new)
+    outputs = outputs_of(learner, support, x)
+    assert outputs.shape == (len(x), WAYS)
+    torch.testing.assert_close(outputs_of(other, renamed, x)[:, new], outputs, rtol=1e-9, atol=1e-9)
+    assert not torch.allclose(outputs_of(other, support, x)[:, new], outputs, rtol=1e-2)  # labels matter
+    same = learner.family.loss(outputs, query)
+    torch.testing.assert_close(other.family.loss(outputs[:, new.argsort()], Examples(x, new[query.labels], WAYS)), same)
+
+
+@every_learner
+def test_the_order_of_examples_does_not_matter(name: str) -> None:
+    support, x, _ = a_task()
+    assert isinstance(support.x, Tensor)
+    order = torch.randperm(len(x), generator=torch.Generator().manual_seed(0))
+    whole: dict[str, Any] = (
+        {"head_batch": 25} if "head_batch" in options_of(name) else {}
+    )  # one batch holds the support set
+    learner = make(name, **whole)
+    shuffled = Examples(support.x[order], support.labels[order], WAYS)
+    outputs = outputs_of(learner, support, x)
+    torch.testing.assert_close(outputs_of(learner, shuffled, x), outputs, rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(outputs_of(learner, support, x[order]), outputs[order], rtol=1e-9, atol=1e-9)
+
+
+# ---- gradients and the task axis ----
+
+
+@every_norm
+@every_learner
+def test_gradients_are_finite_and_there(name: str, norm: NormKind) -> None:
+    """For every weight but those that this stage does not meet, in the precision that is trained in."""
+    learner = make(name, "conv4", norm, torch.float32)
+    blobs = Blobs(TINY["conv4"])
+    engine, device = engine_of(learner), torch.device("cpu")
+    for stage in learner.stages:
+        if stage.stream == "episodes":
+            found = engine.meta_gradient([blobs.tasks(3).to(device, torch.float32)])
+        else:
+            learner.double()
+            found = update(engine, stage.stream, blobs, 0)
+        assert all(torch.isfinite(g).all() for g in found.gradient.values())
+        assert any(g.abs().max() > 0 for g in found.gradient.values())
+        assert all(torch.isfinite(values).all() for values in found.figures.values())
+        body = [name for name, g in found.gradient.items() if "backbone" in name and g.abs().max() == 0]
+        assert body == []
+
+
+@pytest.mark.parametrize("norm", ["batch", "running"])
+@every_learner
+def test_it_runs_alike_alone_and_vectorised(name: str, norm: NormKind) -> None:
+    """Losses always, and meta-gradients where it trains on tasks; other ways and shots than the last batch's too."""
+    learner, blobs = make(name, "conv4", norm), Blobs(TINY["conv4"])
+    batches = [blobs.tasks(3), blobs.tasks(2, shots=1)]
+    loop, vectorised = engine_of(learner, "loop"), engine_of(learner, "vmap")
+    if any(stage.stream == "episodes" for stage in learner.stages):
+        found, wanted = vectorised.meta_gradient(batches), loop.meta_gradient(batches)
+        largest = max(float(g.abs().max()) for g in wanted.gradient.values())
+        for weight, g in wanted.gradient.items():
+            torch.testing.assert_close(found.gradient[weight], g, rtol=1e-9, atol=1e-12 * largest)
+    learner.eval()
+    figures = loop.evaluate(batches)
+    assert figures["loss"].shape == (5,)
+    torch.testing.assert_close(vectorised.evaluate(batches), figures, rtol=1e-9, atol=1e-12)
+
+
+# ---- state ----
+
+
+@every_learner
+def test_its_state_survives_a_save(name: str) -> None:
+    learner, other = make(name, "conv4", "running"), make(name, "conv4", "running", seed=1)
+    learn(learner, Blobs(TINY["conv4"]), steps=1, rate=0.1)
+    learner.network.update_running([(mean + 1, var + 1) for mean, var in _averages(learner)])
+    file = io.BytesIO()
+    torch.save(learner.state_dict(), file)
+    file.seek(0)
+    support, x, _ = a_task("conv4")
+    for one in (learner, other):
+        one.eval()
+    outputs = outputs_of(learner, support, x)
+    assert not torch.allclose(outputs_of(other, support, x), outputs)
+    other.load_state_dict(torch.load(file, weights_only=True))
+    assert torch.equal(outputs_of(other, support, x), outputs)
+
+
+def _averages(learner: Learner) -> list[tuple[Tensor, Tensor]]:
+    return [(layer.running_mean, layer.running_var) for layer in learner.network._norms]
+
+
+# ---- learning ----
+
+
+@every_learner
+def test_it_learns_a_tiny_problem(name: str) -> None:
+    """At least 85% on new classes of 5-way 5-shot blobs, where the same network untrained has less than 50%."""
+    learner, blobs = make(name), Blobs(TINY["mlp"])
+    assert float(figures_of_new_classes(learner, blobs)["accuracy"].mean()) < 0.5
+    learn(learner, blobs, steps=120, rate=1e-2)
+    assert float(figures_of_new_classes(learner, blobs)["accuracy"].mean()) > 0.85
