@@ -32,9 +32,9 @@ def evaluate_run(folder: Path, overrides: Sequence[str] = ()) -> None:
     if not (run.checkpoints / "best.pt").exists():
         raise MetamtlError(f"{folder} has no best.pt yet: it has not reached its first validation.")
     evaluation = run.new_evaluation(config, sys.argv, label=config["eval"]["split"])
-    with log_to(evaluation.log_file):
+    with nullcontext() if "RANK" in os.environ else interrupt_on_signals():
         try:
-            with nullcontext() if "RANK" in os.environ else interrupt_on_signals():
+            with log_to(evaluation.log_file):
                 _evaluate(config, source, run, evaluation)
         except (Interrupted, KeyboardInterrupt) as error:
             evaluation.finish("interrupted", str(error) or "Stopped by the keyboard.")

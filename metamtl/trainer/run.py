@@ -77,10 +77,10 @@ def _carry_out(config: dict[str, Any], run: RunFolder | None, resume: bool) -> N
 @contextmanager
 def _recorded(run: RunFolder) -> Iterator[None]:
     """Holds the run; meta.json says how it ended, log.txt has the traceback, the user the next command."""
-    with hold(run.path), log_to(run.log_file):
+    # under torchrun, which tells all processes to end when one has, a process that waits must end at once
+    with nullcontext() if "RANK" in os.environ else interrupt_on_signals(), hold(run.path):
         try:
-            # under torchrun, which tells all processes to end when one has, a process that waits must end at once
-            with nullcontext() if "RANK" in os.environ else interrupt_on_signals():
+            with log_to(run.log_file):
                 yield
         except (Interrupted, KeyboardInterrupt) as error:
             advice = f"Go on with: metamtl resume {shlex.quote(str(run.path))}"
