@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -50,7 +51,8 @@ class Classification(Family):
     def metrics(self, outputs: Tensor, examples: Examples) -> dict[str, Tensor]:
         """`accuracy`, the share of examples whose highest output is their class."""
         hits = outputs[:, : examples.ways].argmax(1) == examples.labels
-        return {"accuracy": hits.to(outputs.dtype).mean()}
+        # never in bfloat16, which has no number for most shares
+        return {"accuracy": hits.to(torch.promote_types(outputs.dtype, torch.float32)).mean()}
 
 
 class Regression(Family):
