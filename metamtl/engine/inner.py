@@ -29,7 +29,7 @@ def gradient(loss: Callable[[Weights], Tensor], weights: Weights, order: Order) 
             slopes: Weights = torch.func.grad(loss)(weights)
             return slopes
     with torch.enable_grad():
-        if not second:
-            weights = {name: tensor.requires_grad_() for name, tensor in weights.items()}
+        # constants, which frozen weights are too at the first step, have to be asked for their slope
+        weights = {name: w if w.requires_grad else w.detach().requires_grad_() for name, w in weights.items()}
         gradients = torch.autograd.grad(loss(weights), list(weights.values()), create_graph=second)
     return dict(zip(weights, gradients, strict=True))

@@ -43,6 +43,7 @@ from tests.engine.plain import Plain
 
 by_name = pytest.mark.parametrize
 EXAMPLES_A_TASK = 12
+HOWS: tuple[How, ...] = ("loop", "vmap")
 
 
 def plain_gradient(
@@ -93,6 +94,18 @@ def test_batches_of_several_shapes_add_up() -> None:
     apart = [engine_of(learner, "loop").meta_gradient([batch]) for batch in batches]
     assert together.tasks == 5
     assert_close(together.gradient, {name: g + apart[1].gradient[name] for name, g in apart[0].gradient.items()})
+
+
+@by_name("method", [maml(), maml("first")], ids=lambda method: method.name)
+def test_frozen_weights_adapt_without_being_meta_learned(method: Method) -> None:
+    learner, batch = learner_of(method, POOLED, "batch"), batch_of(POOLED.shape)
+    whole = meta_gradient(engine_of(learner, "loop"), batch)
+    learner.network.backbone.requires_grad_(False)
+    loop, vectorised = (meta_gradient(engine_of(learner, how), batch) for how in HOWS)
+    assert loop.keys() == {"network.head.weight", "network.head.bias"}
+    assert_close(loop, {name: whole[name] for name in loop})
+    assert_close(vectorised, loop)
+    assert not any(weight.requires_grad for weight in learner.network.backbone.parameters())
 
 
 def test_evaluating_is_the_same_function() -> None:
