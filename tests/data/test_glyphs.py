@@ -30,13 +30,6 @@ FEW = tuple(one for one in SCRIPTS if one.name in ("greek", "lisu", "hebrew"))
 
 
 @pytest.fixture(scope="session")
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where the whole data set is drawn once a session, or once for all in the folder METAMTL_TEST_CACHE."""
-    kept = os.environ.get("METAMTL_TEST_CACHE")
-    return Path(kept) if kept else tmp_path_factory.mktemp("glyphs")
-
-
-@pytest.fixture(scope="session")
 def source(cache: Path) -> Glyphs:
     made = build("data", {"name": "glyphs", "within_script": False}, paths=DataPaths(None, cache))
     assert isinstance(made, Glyphs)
