@@ -72,7 +72,7 @@ def load(run: RunFolder) -> tuple[dict[str, Any] | None, list[str]]:
         return None, ["The run was stopped before its first checkpoint: it starts from step 0."]
     found = checkpoints.load(run.checkpoints, "last")
     content = _from_bytes(found.payload)
-    return content, [*found.notes, *_forget_lost_best(run, content["progress"])]
+    return content, [*found.notes, *_settle_best(run, content["progress"])]
 
 
 def restore(content: dict[str, Any], parts: Parts, state: State) -> None:
@@ -125,17 +125,22 @@ def _never_saved(run: RunFolder) -> bool:
     return not saved and not (run.metrics_file.exists() and run.metrics_file.stat().st_size)
 
 
-def _forget_lost_best(run: RunFolder, progress: dict[str, Any]) -> list[str]:
-    """Where the best weights are lost, the next validation chooses anew; a sentence says so."""
+def _settle_best(run: RunFolder, progress: dict[str, Any]) -> list[str]:
+    """Makes best.pt the one that the checkpoint means, which a kill between the two leaves as the one before.
+
+    Where it is lost the next validation chooses anew; sentences say so.
+    """
     step = progress["best_step"]
     if step is None:
         return []
     try:
-        checkpoints.load(run.checkpoints, "best", step)
+        found = checkpoints.load(run.checkpoints, "best", step)
     except MetamtlError:
         progress.update(best_step=None, best_value=None, stale=0, validated=-1)
         return [f"The best weights so far, of step {step}, are lost or damaged: the next validation chooses anew."]
-    return []
+    if found.notes:
+        checkpoints.save(run.checkpoints, "best", found.payload, {"step": step})
+    return found.notes
 
 
 def _copy(weights: dict[str, Tensor], learner: Learner) -> None:

@@ -49,7 +49,7 @@ def _parts(runs: Runs, kind: str, *changes: str) -> Parts:
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
         for weight in parts.learner.parameters():
-            weight += 0.1 * torch.randn(weight.shape, generator=generator, dtype=weight.dtype)
+            weight.add_(0.1 * torch.randn(weight.shape, generator=generator, dtype=weight.dtype))
     return parts
 
 
