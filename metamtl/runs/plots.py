@@ -41,9 +41,9 @@ def plot_curves(run: RunFolder) -> Path | None:
 
 
 def _metrics(lines: Lines) -> list[str]:
-    """What gets a panel: the loss, then what validation measures; rates and speeds are in the stream for others."""
+    """What gets a panel: the loss, then what validation measures; rates, speeds and intervals are in the stream."""
     measured = {name: None for line in lines for name in line}
-    names = [name.partition("/")[2] for name in measured if name.startswith("val/")]
+    names = [name.partition("/")[2] for name in measured if name.startswith("val/") and not name.endswith("_ci95")]
     if "train/loss" in measured:
         names.insert(0, "loss")
     return list(dict.fromkeys(names))[:_MOST_PANELS]
@@ -56,7 +56,8 @@ def _draw(title: str, lines: Lines, metrics: Sequence[str], result: Result) -> F
     axes = figure.subplots(1, len(metrics), squeeze=False)[0]
     for panel, metric in zip(axes, metrics, strict=True):
         _draw_panel(panel, metric, lines, result)
-    tests = [_in_words(name, summary) for name, summary in result.get("test", {}).items() if name in metrics]
+    tested = result.get("test", {})
+    tests = [_in_words(name, tested[name]) for name in metrics if name in tested and name != "loss"]
     figure.suptitle("\n".join([title, *tests]), x=0.012, ha="left", fontsize=11, color=_INK)
     handles = {
         label: handle for panel in axes for handle, label in zip(*panel.get_legend_handles_labels(), strict=True)
