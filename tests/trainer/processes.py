@@ -14,6 +14,7 @@ from functools import partial
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 PATIENCE = 120.0  # seconds that anything may take on a busy machine
 _IMPORTED = [
@@ -27,7 +28,6 @@ _IMPORTED = [
     "metamtl.algos.baseline",
     "torch._dynamo",  # which making an optimiser imports
     "torch.distributed",
-    "matplotlib.pyplot",
 ]
 _context = multiprocessing.get_context("forkserver")
 Job = Callable[[], int]
@@ -136,4 +136,7 @@ def _run(job: Job, folder: Path, out: Path, err: Path, env: Mapping[str, str]) -
     for descriptor, file in ((1, out), (2, err)):
         os.dup2(os.open(file, os.O_WRONLY | os.O_APPEND), descriptor)
     signal.signal(signal.SIGINT, signal.default_int_handler)  # the server ignores it
+    from metamtl.trainer import session
+
+    mock.patch.object(session, "plot_curves").start()  # takes longer than these runs, and is tested elsewhere
     sys.exit(job())
