@@ -1,4 +1,4 @@
-"""Data packed once into a memory-mapped array with an index, keyed by recipe and content.
+"""Data packed once into a memory-mapped array with an index, found again by recipe and content.
 
 A pack is a folder `cache/name/<key>` with `x.bin`, the examples class after class, and `index.json`, which
 records the size that `x.bin` must have. It is written beside its place under a lock, synced, and renamed, so
@@ -26,7 +26,7 @@ from metamtl.data.identity import digest
 from metamtl.data.source import IntArray
 from metamtl.errors import MetamtlError
 
-FORMAT = 1  # raise when the layout of a pack changes
+FORMAT = 2  # raise when the layout of a pack changes
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,8 @@ class Packed:
     """An opened pack: x [examples, ...], memory-mapped and read-only, examples sorted by class.
 
     Class c has the examples offsets[c] to offsets[c + 1] - 1, the name classes[c] and the group groups[c].
-    `fingerprint` identifies the packed bytes and how they came to be.
+    `digests` are the SHA-256 of each class's bytes. `fingerprint` identifies what is packed and not where it came from:
+    one folder, its zip and a zip made anew have one.
     """
 
     folder: Path
@@ -51,6 +52,7 @@ class Packed:
     offsets: IntArray  # [classes + 1]
     classes: tuple[str, ...]
     groups: tuple[str, ...]
+    digests: tuple[str, ...]
     fingerprint: str
     facts: dict[str, Any]
 
@@ -98,13 +100,14 @@ def _open(folder: Path, key: str) -> Packed | None:
             offsets=offsets,
             classes=tuple(index["classes"]),
             groups=tuple(index["groups"]),
+            digests=tuple(index["digests"]),
             fingerprint=index["fingerprint"],
             facts=index["facts"],
         )
         whole = (
             index["key"] == key
             and (folder / "x.bin").stat().st_size == dtype.itemsize * int(np.prod(shape))
-            and len(packed.classes) == len(packed.groups) == len(offsets) - 1
+            and len(packed.classes) == len(packed.groups) == len(packed.digests) == len(offsets) - 1
             and offsets[-1] == shape[0]
         )
     except (OSError, ValueError, KeyError, TypeError, IndexError):
@@ -124,7 +127,7 @@ def _build(folder: Path, key: str, facts: dict[str, Any], read: Callable[[], Ite
                 shutil.rmtree(leftover)
         partial.mkdir()
     try:
-        index = _write_examples(partial / "x.bin", key, read)
+        index = {"key": key, **_write_examples(partial / "x.bin", read)}
         index["facts"] = {**facts, "classes": len(index["classes"]), "examples": index["shape"][0]}
         with _writing(folder):
             with (partial / "index.json").open("wb", buffering=0) as file:
@@ -136,18 +139,17 @@ def _build(folder: Path, key: str, facts: dict[str, Any], read: Callable[[], Ite
         shutil.rmtree(partial, ignore_errors=True)
 
 
-def _write_examples(path: Path, key: str, read: Callable[[], Iterable[ClassExamples]]) -> dict[str, Any]:
-    """Write every class's examples to `path`; the index without its facts."""
+def _write_examples(path: Path, read: Callable[[], Iterable[ClassExamples]]) -> dict[str, Any]:
+    """Write every class's examples to `path`; the index without its key and facts."""
     names: dict[str, str] = {}
-    offsets = [0]
+    offsets, digests = [0], []
     first: NDArray[Any] | None = None
-    seal = hashlib.sha256(key.encode("ascii"))
     with path.open("wb", buffering=0) as file:  # unbuffered: closing after a full disk must not raise once more
         for one in read():
             first = one.x if first is None else first
             _check_class(one, names, first)
             data = np.ascontiguousarray(one.x).tobytes()
-            seal.update(data)
+            digests.append(hashlib.sha256(data).hexdigest())
             with _writing(path.parent):
                 _write(file, data)
             names[one.name] = one.group
@@ -157,9 +159,8 @@ def _write_examples(path: Path, key: str, read: Callable[[], Iterable[ClassExamp
     if first is None:
         raise MetamtlError("The data holds no classes, so there is nothing to pack.")
     header: dict[str, Any] = {"offsets": offsets, "classes": list(names), "groups": list(names.values())}
-    header |= {"shape": [offsets[-1], *first.shape[1:]], "dtype": first.dtype.str}
-    seal.update(digest(header).encode("ascii"))  # the same pixels under other names are other data
-    return {"key": key, "fingerprint": seal.hexdigest(), **header}
+    header |= {"shape": [offsets[-1], *first.shape[1:]], "dtype": first.dtype.str, "digests": digests}
+    return {"fingerprint": digest(header), **header}  # the same pixels under other names are other data
 
 
 def _check_class(one: ClassExamples, names: Mapping[str, str], first: NDArray[Any]) -> None:

@@ -47,13 +47,24 @@ def test_ratio(make: Callable[..., Folder], tmp_path: Path) -> None:
             make(root=str(root), ratios=wrong)
 
 
-def test_a_zip_with_a_top_folder_is_the_same_as_the_folder(make: Callable[..., Folder], tmp_path: Path) -> None:
-    root = unpacked(tmp_path / "mine", class_folders(NAMES))
-    file = zipped(tmp_path / "mine.zip", {f"mine/{name}": data for name, data in class_folders(NAMES).items()})
-    first, second = make(root=str(root)), make(root=str(file))
-    for split in SPLITS:
-        assert first.class_names(split) == second.class_names(split)
-        assert (first.gather(first.items(split)) == second.gather(second.items(split))).all()
+def test_a_folder_and_its_zips_are_one_data_set_with_the_same_episodes(
+    make: Callable[..., Folder], tmp_path: Path
+) -> None:
+    files = class_folders(NAMES)
+    top = {f"mine/{name}": data for name, data in files.items()}
+    roots = [
+        unpacked(tmp_path / "mine", files),
+        zipped(tmp_path / "mine.zip", top),
+        zipped(tmp_path / "again.zip", reversed(top.items())),
+    ]
+    first, *others = [make(root=str(root)) for root in roots]
+    assert len(list((tmp_path / "cache" / "folder").glob("*/index.json"))) == 3
+    for other in others:
+        assert other.fingerprint == first.fingerprint
+        for split in SPLITS:
+            assert first.class_names(split) == other.class_names(split)
+            [ours], [theirs] = (one.episodes(split, TaskShape(2, 1, 2), np.arange(9), 5) for one in (first, other))
+            assert (ours.support_x == theirs.support_x).all() and (ours.query_x == theirs.query_x).all()
 
 
 def test_lists(make: Callable[..., Folder], tmp_path: Path) -> None:

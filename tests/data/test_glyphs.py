@@ -189,11 +189,11 @@ def test_packs_are_equal_wherever_they_are_made(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("few")
-def test_the_fingerprint_follows_fonts_and_recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_fonts_and_recipe_make_another_pack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = Glyphs(paths=DataPaths(None, tmp_path)).fingerprint
     with monkeypatch.context() as other_fonts:
         other_fonts.setattr(Fonts, "identity", lambda _: "of another matplotlib")
-        assert Glyphs(paths=DataPaths(None, tmp_path)).fingerprint != before
+        assert Glyphs(paths=DataPaths(None, tmp_path)).fingerprint == before  # the drawings are the same
     monkeypatch.setattr(glyph_drawing, "SEED", 1)
     assert Glyphs(paths=DataPaths(None, tmp_path)).fingerprint != before
     assert len(list((tmp_path / "glyphs").glob("*/index.json"))) == 3

@@ -8,7 +8,9 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -51,16 +53,30 @@ def test_it_is_read_once_and_opened_afterwards(tmp_path: Path) -> None:
     assert second.folder == first.folder
 
 
-def test_content_recipe_and_bytes_make_the_fingerprint(tmp_path: Path) -> None:
-    packs = [
+def test_the_fingerprint_is_of_what_is_packed_and_not_of_where_it_came_from(tmp_path: Path) -> None:
+    same = [
         make(tmp_path / "a"),
         make(tmp_path / "a", content="other"),
         pack(tmp_path / "a", "made", {"size": 3}, "c", examples),
-        make(tmp_path / "b", lambda: examples(1)),
+        make(tmp_path / "b"),
     ]
-    assert len({one.fingerprint for one in packs}) == 4
-    assert len({one.folder for one in packs[:3]}) == 3
-    assert make(tmp_path / "c").fingerprint == packs[0].fingerprint
+    assert len({one.folder for one in same}) == 4
+    assert len({one.fingerprint for one in same}) == len({one.digests for one in same}) == 1
+
+
+def test_pixels_names_groups_sizes_and_type_make_the_fingerprint(tmp_path: Path) -> None:
+    def changed(**changes: Any) -> Packed:
+        first, *others = examples()
+        return make(tmp_path / str(len(packs)), lambda: iter([replace(first, **changes), *others]))
+
+    packs: list[Packed] = []
+    zero = np.zeros((1, 1, 2, 2), np.uint8)
+    for changes in ({}, {"name": "x"}, {"group": "x"}, {"x": zero}, {"x": np.concatenate([zero, zero])}):
+        packs.append(changed(**changes))
+    as_signed = [replace(one, x=one.x.view(np.int8)) for one in examples()]
+    packs.append(make(tmp_path / "signed", lambda: iter(as_signed)))
+    assert len({one.fingerprint for one in packs}) == len(packs) == 6
+    assert packs[0].digests[1:] == packs[3].digests[1:] and packs[0].digests[0] != packs[3].digests[0]
 
 
 def shorten(folder: Path) -> None:
