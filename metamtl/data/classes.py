@@ -53,6 +53,10 @@ class ClassSource(Source):
         rotated = sorted(rotations)
         listed = {split: list(names) for split, names in splits.items()}
         self.fingerprint = digest("classes", packed.fingerprint, listed, rotated, within_group)
+        self._split_fingerprints = {
+            split: _split_fingerprint(packed, names, split in rotations, within_group)
+            for split, names in splits.items()
+        }
         counts = {split: len(names) for split, names in splits.items()}
         self.facts = {**facts, "classes": counts, "rotations": rotated, "within_group": within_group}
         self._x = np.asarray(packed.x)  # still the mapped file, without the subclass's cost
@@ -62,6 +66,12 @@ class ClassSource(Source):
         }
         self._label = self._first_labels()
         self._order: tuple[tuple[Split, int, int], IntArray] | None = None
+
+    def split_fingerprint(self, split: Split) -> str:
+        """Of the examples, names and order of the split's classes, their turning, and their groups if they count."""
+        if split not in self._split_fingerprints:
+            raise UsageError(f"{self.name} has no {split} split.")
+        return self._split_fingerprints[split]
 
     def class_count(self, split: Split) -> int:
         """How many classes the split has, rotated ones included."""
@@ -195,6 +205,12 @@ def _check_splits(name: str, packed: Packed, splits: Mapping[Split, Sequence[str
         )
     if absent := sorted(seen.keys() - set(packed.classes)):
         raise MetamtlError(f"The splits of {name} name the class '{absent[0]}', which its data lacks.")
+
+
+def _split_fingerprint(packed: Packed, names: Sequence[str], rotated: bool, within_group: bool) -> str:
+    place = {one: at for at, one in enumerate(packed.classes)}
+    classes = [(one, packed.groups[place[one]] if within_group else "", packed.digests[place[one]]) for one in names]
+    return digest("split", classes, packed.x.shape[1:], packed.x.dtype.str, rotated)
 
 
 def _table(packed: Packed, names: Sequence[str], fold: int, within_group: bool) -> ClassTable:

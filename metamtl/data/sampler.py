@@ -1,7 +1,7 @@
 """Which items episode i holds: a pure function of (key, i), whatever other episodes are drawn beside it.
 
-Training keys come from the run's seed, evaluation keys from `eval.seed` and the data, so that runs with other
-seeds and methods meet the same validation and test episodes.
+Training keys come from the run's seed, evaluation keys from `eval.seed` and the split's own data, so that runs with
+other seeds, methods and training classes meet the same validation and test episodes.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from metamtl.data.random import Keys, bits, distinct, integers, key_of
-from metamtl.data.source import IntArray, Range, Split, TaskShape
+from metamtl.data.source import IntArray, Range, Source, Split, TaskShape
 
 # what a random number of an episode is for: the first counter after the episode's number
 _WAYS, _SHOTS, _GROUP, _CLASSES, _EXAMPLES = range(5)
@@ -60,9 +60,9 @@ def train_key(seed: int, *stream: str) -> int:
     return key_of("train", seed, *stream)
 
 
-def eval_key(eval_seed: int, fingerprint: str, split: Split, shape: TaskShape) -> int:
+def eval_key(eval_seed: int, source: Source, split: Split, shape: TaskShape) -> int:
     """The key of the episodes on which every run is judged, whatever its own seed."""
-    return key_of("eval", eval_seed, fingerprint, split, shape.ways, shape.shots, shape.queries)
+    return key_of("eval", eval_seed, source.split_fingerprint(split), split, shape.ways, shape.shots, shape.queries)
 
 
 def grouped(shape: TaskShape, numbers: IntArray, key: int) -> Iterator[tuple[IntArray, Keys, int, int]]:

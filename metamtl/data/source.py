@@ -63,7 +63,7 @@ class Source(ABC):
 
     name: str
     kind: Literal["classification", "regression"]
-    fingerprint: str  # sha256 over content and recipe, hexadecimal
+    fingerprint: str  # sha256 over all that settles the episodes of any split, hexadecimal
     input_shape: tuple[int, ...]  # of one example, channels first for images
     output_size: int | None  # regression: size of one target; classification: None (the ways)
     preprocessing: dict[str, Any]  # scale, mean, std, size, polarity: enough to treat a user's own image alike
@@ -76,6 +76,14 @@ class Source(ABC):
     @abstractmethod
     def episodes(self, split: Split, shape: TaskShape, numbers: IntArray, key: int) -> Sequence[EpisodeArrays]:
         """The episodes with these numbers, grouped by equal shape, in the order of first appearance."""
+
+    def split_fingerprint(self, split: Split) -> str:
+        """sha256, hexadecimal, over all that settles the episodes of `split` alone; evaluation keys come from it.
+
+        What changes training only (turned classes in training, a copy that lacks some of its classes) must leave that
+        of the other splits as it is. Where a source is generated it is the whole fingerprint.
+        """
+        return self.fingerprint
 
     def class_count(self, split: Split) -> int:
         """Number of classes of a split; 0 where tasks have no classes."""

@@ -24,7 +24,7 @@ EpisodeFigures = dict[str, NDArray[np.float64]]
 
 def episodes_id(parts: Parts, split: Split, shape: TaskShape, episodes: int) -> str:
     """Names the very episodes: equal for two runs exactly when their figures may be compared pair by pair."""
-    key = eval_key(parts.config["eval"]["seed"], parts.source.fingerprint, split, shape)
+    key = eval_key(parts.config["eval"]["seed"], parts.source, split, shape)
     return hashlib.sha256(f"{key}:{episodes}".encode()).hexdigest()[:16]
 
 
@@ -40,7 +40,7 @@ def evaluate_episodes(
     `after_block` hears how many episodes of how many are done.
     """
     shape = parts.test_shape
-    key = eval_key(parts.config["eval"]["seed"], parts.source.fingerprint, split, shape)
+    key = eval_key(parts.config["eval"]["seed"], parts.source, split, shape)
     with torch.no_grad(), parts.testing(), parts.autocast():
         figures = _figures_of(parts, world, split, shape, episodes, key)
         mine: dict[int, dict[str, Tensor]] = {}

@@ -11,6 +11,7 @@ import pytest
 from numpy.typing import NDArray
 
 from metamtl.data.classes import ClassSource
+from metamtl.data.sampler import eval_key
 from metamtl.data.source import Split, TaskShape
 from metamtl.data.store import ClassExamples, pack
 from metamtl.errors import MetamtlError, UsageError
@@ -155,6 +156,42 @@ def test_fingerprint_covers_all_that_changes_an_episode(tmp_path: Path) -> None:
     ]
     assert len({one.fingerprint for one in sources}) == len(sources)
     assert made(tmp_path).fingerprint == sources[0].fingerprint
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"rotations": ["train"]},
+        {"rotations": ["val", "train"]},
+        {"fewer": {"a/0": 11}},
+        {"splits": {**SPLITS, "train": SPLITS["train"][3:]}},
+        {"splits": {"test": SPLITS["test"]}},
+    ],
+)
+def test_what_concerns_other_splits_leaves_the_test_episodes(tmp_path: Path, changes: dict[str, Any]) -> None:
+    plain, other = made(tmp_path), made(tmp_path, **changes)
+    assert other.fingerprint != plain.fingerprint
+    assert other.split_fingerprint("test") == plain.split_fingerprint("test")
+    shape, numbers = TaskShape(4, 1, 3), np.arange(20)
+    [ours], [theirs] = (one.episodes("test", shape, numbers, eval_key(0, one, "test", shape)) for one in (plain, other))
+    np.testing.assert_array_equal(ours.support_x, theirs.support_x)
+    np.testing.assert_array_equal(ours.query_x, theirs.query_x)
+
+
+def test_the_fingerprint_of_a_split_covers_all_that_changes_its_episodes(tmp_path: Path) -> None:
+    sources = [
+        made(tmp_path),
+        made(tmp_path, rotations=["test"]),
+        made(tmp_path, within_group=True),
+        made(tmp_path, splits={**SPLITS, "test": SPLITS["test"][1:]}),
+        made(tmp_path, splits={**SPLITS, "test": SPLITS["test"][::-1]}),
+        made(tmp_path, fewer={"a/10": 11}),
+    ]
+    found = [one.split_fingerprint("test") for one in sources]
+    assert len(set(found)) == len(found)
+    assert found[0] != sources[0].split_fingerprint("val")
+    with pytest.raises(UsageError, match="no val split"):
+        made(tmp_path, splits={"test": SPLITS["test"]}).split_fingerprint("val")
 
 
 def test_what_a_source_says_of_itself(rotated: ClassSource) -> None:

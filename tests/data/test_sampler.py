@@ -132,20 +132,21 @@ def test_a_group_too_small_for_the_ways_is_never_drawn(tmp_path: Path) -> None:
     assert met == {"a", "c"}
 
 
-def test_training_follows_the_seed_and_evaluation_does_not(source: ClassSource) -> None:
+def test_training_follows_the_seed_and_evaluation_does_not(source: ClassSource, alphabets: ClassSource) -> None:
     shape = TaskShape(5, 1, 3)
     assert train_key(0) != train_key(1)
     assert len({train_key(0), train_key(0, "pretrain"), train_key(0, "pretrain", "signs")}) == 3
     keys = {
-        eval_key(0, source.fingerprint, "test", shape),
-        eval_key(1, source.fingerprint, "test", shape),
-        eval_key(0, "other data", "test", shape),
-        eval_key(0, source.fingerprint, "val", shape),
-        eval_key(0, source.fingerprint, "test", TaskShape(5, 2, 3)),
-        eval_key(0, source.fingerprint, "test", TaskShape(5, (1, 2), 3)),
+        eval_key(0, source, "test", shape),
+        eval_key(1, source, "test", shape),
+        eval_key(0, alphabets, "test", shape),
+        eval_key(0, source, "val", shape),
+        eval_key(0, source, "test", TaskShape(4, 1, 3)),
+        eval_key(0, source, "test", TaskShape(5, 2, 3)),
+        eval_key(0, source, "test", TaskShape(5, (1, 2), 3)),
         train_key(0),
     }
-    assert len(keys) == 7
+    assert len(keys) == 8
     one, other = (by_number(source.index("train", shape, np.arange(20), train_key(seed))) for seed in (0, 1))
     assert not any(one[i] == other[i] for i in range(20))
 

@@ -115,7 +115,7 @@ def test_variable_shapes_keep_the_order_of_the_episodes(runs: Runs, kind: str, e
     ways = ("task.ways=[2,4]",) if kind != "sinusoid" else ()
     parts = _parts(runs, kind, *ways, "task.shots=[1,3]", f"engine={engine}")
     shape, seed = parts.test_shape, parts.config["eval"]["seed"]
-    key = eval_key(seed, parts.source.fingerprint, "test", shape)
+    key = eval_key(seed, parts.source, "test", shape)
     figures = evaluate_episodes(parts, ALONE, "test", 30)
     with parts.testing():
         for number in range(30):
@@ -154,7 +154,7 @@ def test_episodes_with_one_id_are_one_set_of_drawings(runs: Runs) -> None:
     found = []
     for kind, seed in (("protonet", 0), ("maml", 5)):
         parts = _parts(runs, kind, f"seed={seed}")
-        key = eval_key(parts.config["eval"]["seed"], parts.source.fingerprint, "test", parts.test_shape)
+        key = eval_key(parts.config["eval"]["seed"], parts.source, "test", parts.test_shape)
         (arrays,) = parts.source.episodes("test", parts.test_shape, np.arange(20), key)
         found.append((arrays.support_x.tobytes(), arrays.query_x.tobytes(), arrays.query_y.tobytes()))
     assert found[0] == found[1]
