@@ -61,8 +61,9 @@ def train_key(seed: int, *stream: str) -> int:
 
 
 def eval_key(eval_seed: int, source: Source, split: Split, shape: TaskShape) -> int:
-    """The key of the episodes on which every run is judged, whatever its own seed."""
-    return key_of("eval", eval_seed, source.split_fingerprint(split), split, shape.ways, shape.shots, shape.queries)
+    """The key of the episodes on which every run is judged, whatever its own seed; ways count where there are any."""
+    ways = shape.ways if source.kind == "classification" else None
+    return key_of("eval", eval_seed, source.split_fingerprint(split), split, ways, shape.shots, shape.queries)
 
 
 def grouped(shape: TaskShape, numbers: IntArray, key: int) -> Iterator[tuple[IntArray, Keys, int, int]]:

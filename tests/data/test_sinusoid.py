@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from metamtl import registry
-from metamtl.data.sampler import train_key
+from metamtl.data.sampler import eval_key, train_key
 from metamtl.data.sinusoid import Sinusoid
 from metamtl.data.source import DataPaths, EpisodeArrays, Split, TaskShape
 from metamtl.errors import UsageError
@@ -77,6 +77,15 @@ def test_shots_may_vary_and_ways_are_not_looked_at() -> None:
     groups = make().episodes("train", TaskShape((2, 9), (1, 4), 3), np.arange(40), 1)
     assert sorted(one.support_x.shape[1] for one in groups) == [1, 2, 3, 4]
     assert sorted(int(i) for one in groups for i in one.episodes) == list(range(40))
+
+
+def test_held_out_waves_are_keyed_on_all_but_ways() -> None:
+    def key(shape: TaskShape, **changes: Any) -> int:
+        return eval_key(0, make(**changes), "test", shape)
+
+    assert key(TaskShape(5, 10, 20)) == key(TaskShape(2, 10, 20)) == key(TaskShape((1, 9), 10, 20))
+    others = [key(TaskShape(5, 9, 20)), key(TaskShape(5, 10, 19)), key(SHAPE, amplitude=[2.0, 2.0])]
+    assert len({key(SHAPE), *others}) == 4
 
 
 def test_no_task_is_impossible() -> None:

@@ -19,6 +19,7 @@ from metamtl.data import torchmeta_shim
 from metamtl.data.classes import ClassSource
 from metamtl.data.images import decode
 from metamtl.data.places import published
+from metamtl.data.sampler import eval_key
 from metamtl.data.source import DataPaths, Source, TaskShape
 from metamtl.errors import MetamtlError, UsageError
 
@@ -282,6 +283,12 @@ def test_lines_and_waves_come_in_equal_parts() -> None:
         misfit(x, y, np.ones_like, np.positive) < 1e-9 for x, y in zip(tasks.query_x, tasks.query_y, strict=True)
     )
     assert 70 <= lines <= 130
+
+
+def test_toys_are_keyed_on_all_but_ways() -> None:
+    tasks = ((5, 10), (2, 10), (5, 9))
+    keys = [eval_key(0, build(Path(), "Harmonic"), "test", TaskShape(ways, shots, 20)) for ways, shots in tasks]
+    assert keys[0] == keys[1] != keys[2]
 
 
 def test_toys_take_no_option_of_images() -> None:
