@@ -64,6 +64,7 @@ class ClassSource(Source):
             split: _table(packed, names, TURNS if split in rotations else 1, within_group)
             for split, names in splits.items()
         }
+        self._items: dict[Split, IntArray] = {}
         self._label = self._first_labels()
         self._order: tuple[tuple[Split, int, int], IntArray] | None = None
 
@@ -82,11 +83,10 @@ class ClassSource(Source):
         return self._table(split).names
 
     def items(self, split: Split) -> IntArray:
-        """Every item of the split, class after class."""
-        table = self._table(split)
-        owner = np.repeat(np.arange(len(table.names)), table.size)
-        within = np.arange(len(owner)) - np.repeat(np.cumsum(table.size) - table.size, table.size)
-        return (table.first[owner] + within) * TURNS + table.turns[owner]
+        """Every item of the split, class after class; read-only, as it is made once."""
+        if split not in self._items:
+            self._items[split] = _items(self._table(split))
+        return self._items[split]
 
     def labels(self, items: IntArray) -> IntArray:
         """The class of each item in its own split, any leading shape; ValueError for one of no split."""
@@ -205,6 +205,14 @@ def _check_splits(name: str, packed: Packed, splits: Mapping[Split, Sequence[str
         )
     if absent := sorted(seen.keys() - set(packed.classes)):
         raise MetamtlError(f"The splits of {name} name the class '{absent[0]}', which its data lacks.")
+
+
+def _items(table: ClassTable) -> IntArray:
+    owner = np.repeat(np.arange(len(table.names)), table.size)
+    within = np.arange(len(owner)) - np.repeat(np.cumsum(table.size) - table.size, table.size)
+    items: IntArray = (table.first[owner] + within) * TURNS + table.turns[owner]
+    items.flags.writeable = False
+    return items
 
 
 def _split_fingerprint(packed: Packed, names: Sequence[str], rotated: bool, within_group: bool) -> str:

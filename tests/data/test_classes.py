@@ -113,6 +113,7 @@ def test_items_are_the_items_of_each_class_once(rotated: ClassSource) -> None:
     items = rotated.items("test")
     assert len(np.unique(items)) == len(items) == 6 * 12 * 4
     assert (np.bincount(rotated.labels(items)) == 12).all()
+    assert rotated.items("test") is items and not items.flags.writeable  # made once, and nobody can spoil it
 
 
 def test_labels_of_an_item_in_no_split(tmp_path: Path) -> None:
