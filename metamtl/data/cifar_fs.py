@@ -17,7 +17,7 @@ import numpy as np
 from metamtl.data.archive import content, opened
 from metamtl.data.cifar_pickle import loads
 from metamtl.data.classes import ClassSource
-from metamtl.data.classfiles import Decoding, Listing, example_range, examples, listing, without_copies
+from metamtl.data.classfiles import COPIES, Decoding, Listing, example_range, examples, listing, without_copies
 from metamtl.data.download import fetch
 from metamtl.data.identity import digest
 from metamtl.data.images import preprocessing
@@ -33,7 +33,6 @@ MAX_DOWNLOAD = 200 * 2**20  # bytes; the file has 169 MB
 SIDE = 32
 # Of the 50,000 training images of CIFAR-100, per channel; usual in papers.
 MEAN, STD = (0.5071, 0.4867, 0.4408), (0.2675, 0.2565, 0.2761)
-COPIES = "a photograph of a later split is left out of the earlier ones"  # CIFAR-100 has some under two labels
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
 
 
@@ -45,12 +44,14 @@ class CifarFS(ClassSource):
         """`root`, instead of paths.data, is the folder that has the official archive or the three of the splits."""
         files = find_or_fetch(paths, root)
         recipe = preprocessing(size=SIDE, channels="rgb", invert=False, mean=MEAN, std=STD)
+        counted: dict[str, int] = {}
         packed = pack(
             paths.cache.expanduser(),
             "cifar_fs",
             {**recipe, "copies": COPIES},
             digest([content(file) for file in files]),
-            lambda: without_copies(_read(files), split_classes()),
+            lambda: without_copies(_read(files), split_classes(), counted),
+            counted,
         )
         listed = split_classes()
         present = set(packed.classes)
@@ -65,7 +66,7 @@ class CifarFS(ClassSource):
                 "classes_listed": {part: len(names) for part, names in listed.items()},
                 "examples_per_class": example_range(packed),
                 "examples_per_class_published": 600,
-                "copies": COPIES,
+                "copies": packed.facts["copies"],
                 "files": [file.name for file in files],
                 "licence": "none stated by the authors",
             },

@@ -18,6 +18,7 @@ from metamtl.data.store import ClassExamples, Packed
 from metamtl.errors import MetamtlError
 
 OnBad = Literal["error", "skip"]
+COPIES = "an image of a later split is left out of the earlier ones"  # of a recipe with `without_copies`
 
 
 @dataclass(frozen=True)
@@ -85,20 +86,30 @@ def examples(listed: Listing, decoding: Decoding, group_of: Callable[[str], str]
                 yield ClassExamples(name, group_of(name), np.stack(images))
 
 
+def held_out_first(listed: Listing, splits: Mapping[Split, Collection[str]]) -> Listing:
+    """The classes of a listing that are in a split, those for testing first and those for training last."""
+    order: tuple[Split, ...] = ("test", "val", "train")
+    sets = [set(splits.get(split, ())) for split in order]
+    classes = {name: listed.classes[name] for names in sets for name in listed.classes if name in names}
+    return Listing(listed.path, classes, listed.ignored)
+
+
 def without_copies(
-    classes: Iterable[ClassExamples], splits: Mapping[Split, Collection[str]]
+    classes: Iterable[ClassExamples], splits: Mapping[Split, Collection[str]], counted: dict[str, int]
 ) -> Iterator[ClassExamples]:
     """The classes without any image that a class of another split, earlier in `classes`, has pixel for pixel.
 
     Photograph collections have some images twice under two labels; a held-out one must not be trained on, so give the
-    classes for testing first and those for training last.
+    classes for testing first and those for training last. counted["copies"] becomes the number left out.
     """
+    counted["copies"] = 0
     split_of = {name: split for split, names in splits.items() for name in names}
     first: dict[bytes, Split] = {}
     for one in classes:
         split = split_of[one.name]
         marks = [hashlib.sha256(image.tobytes()).digest() for image in one.x]
         kept = np.array([first.setdefault(mark, split) == split for mark in marks])
+        counted["copies"] += int((~kept).sum())
         if kept.any():
             yield ClassExamples(one.name, one.group, one.x[kept])
 

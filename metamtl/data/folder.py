@@ -7,6 +7,8 @@ group. Three ways to split the classes into training, validation and testing:
 - `list`: by `lists`, a folder with train.txt, val.txt and test.txt (a class a line) or a JSON file with these keys
 - `subfolder`: the root has train, val and test, each a folder or an archive (`train.zip`, `mine_train.zip`); lists in
   splits/train.txt and so on, where there are any, must agree with what is found
+
+An image that classes of two splits have, pixel for pixel, is left to the later split.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ from typing import Literal
 
 from metamtl.data.archive import content
 from metamtl.data.classes import ClassSource
-from metamtl.data.classfiles import Decoding, Listing, OnBad, example_range, examples
+from metamtl.data.classfiles import COPIES, Decoding, Listing, OnBad, example_range, examples, without_copies
 from metamtl.data.folder_splits import SPLITS, by_list, by_ratio, by_subfolder
 from metamtl.data.identity import digest
 from metamtl.data.images import Channels, preprocessing
@@ -58,12 +60,14 @@ class Folder(ClassSource):
             found = by_list(base, lists) if split == "list" else by_subfolder(base)
         recipe = preprocessing(size=size, channels=channels, invert=invert)
         decoding = Decoding(size=size, channels=channels, invert=invert, on_bad=on_bad)
+        counted: dict[str, int] = {}
         packed = pack(
             paths.cache.expanduser(),
             "folder",
-            {**recipe, "on_bad": on_bad, "classes": [list(one.classes) for one in found.listings]},
+            {**recipe, "on_bad": on_bad, "copies": COPIES, "splits": found.splits},
             digest([content(one.path) for one in found.listings]),
-            lambda: _read(found.listings, decoding),
+            lambda: without_copies(_read(found.listings, decoding), found.splits, counted),
+            counted,
         )
         present = set(packed.classes)
         rotated: dict[str, tuple[Split, ...]] = {"all": SPLITS, "train": ("train",), "none": ()}
@@ -79,7 +83,8 @@ class Folder(ClassSource):
                 "classes_in_no_split": found.unused,
                 "examples_per_class": example_range(packed),
                 "files_ignored": sum(one.ignored for one in found.listings),
-                "images_skipped": sum(one.images for one in found.listings) - len(packed.x),
+                "images_skipped": sum(one.images for one in found.listings) - len(packed.x) - packed.facts["copies"],
+                "copies": packed.facts["copies"],
                 "root": base.name,
             },
         )

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from metamtl.data.classfiles import Listing, listing
+from metamtl.data.classfiles import Listing, held_out_first, listing
 from metamtl.data.source import Split
 from metamtl.errors import MetamtlError, UsageError
 
@@ -20,7 +20,7 @@ SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz")
 
 @dataclass(frozen=True)
 class Found:
-    """What is under the root: the listings, in the order they are packed, and the classes of each split."""
+    """What is under the root: the listings, held-out classes first (so they are packed), and each split's classes."""
 
     listings: tuple[Listing, ...]
     splits: dict[Split, list[str]]
@@ -55,7 +55,8 @@ def by_ratio(base: Path, ratios: Sequence[float], seed: int) -> Found:
     listed = _stripped(base)
     names = sorted(listed.classes, key=lambda one: hashlib.sha256(f"{seed}:{one}".encode()).digest())
     first, second = round(ratios[0] * len(names)), round((ratios[0] + ratios[1]) * len(names))
-    return Found((listed,), {"train": names[:first], "val": names[first:second], "test": names[second:]}, 0)
+    splits: dict[Split, list[str]] = {"train": names[:first], "val": names[first:second], "test": names[second:]}
+    return Found((held_out_first(listed, splits),), splits, 0)
 
 
 def by_list(base: Path, lists: str | None) -> Found:
@@ -72,9 +73,8 @@ def by_list(base: Path, lists: str | None) -> Found:
             f"data.lists={lists} names the class '{absent[0]}', which {listed.path} lacks ({len(absent)} such)."
         )
     _check_disjoint(splits, f"data.lists={lists}")
-    kept = {name: listed.classes[name] for name in sorted(named)}
-    left_out = len(listed.classes) - len(kept)
-    return Found((Listing(listed.path, kept, listed.ignored),), splits, left_out)
+    kept = held_out_first(listed, splits)
+    return Found((kept,), splits, len(listed.classes) - len(kept.classes))
 
 
 def _read_lists(path: Path) -> dict[Split, list[str]]:
@@ -102,7 +102,7 @@ def by_subfolder(base: Path) -> Found:
     _check_disjoint(splits, str(base))
     for part, names in splits.items():
         _check_against_list(base / "splits" / f"{part}.txt", names, places[part])
-    return Found(tuple(listings.values()), splits, 0)
+    return Found(tuple(reversed(listings.values())), splits, 0)
 
 
 def _inside_archive(base: Path) -> Found:
@@ -113,7 +113,8 @@ def _inside_archive(base: Path) -> Found:
     splits: dict[Split, list[str]] = {part: [name.split("/", 1)[-1] for name in tops[part]] for part in SPLITS}
     _check_disjoint(splits, str(base))
     named = {name.split("/", 1)[-1]: listed.classes[name] for part in SPLITS for name in tops[part]}
-    return Found((Listing(base, named, listed.ignored),), splits, len(listed.classes) - len(named))
+    found = Listing(base, named, listed.ignored)
+    return Found((held_out_first(found, splits),), splits, len(listed.classes) - len(named))
 
 
 def _part(base: Path, part: Split) -> Path | None:

@@ -15,7 +15,16 @@ from pathlib import Path
 
 from metamtl.data.archive import content
 from metamtl.data.classes import ClassSource
-from metamtl.data.classfiles import Decoding, Listing, example_range, examples, listing, without_copies
+from metamtl.data.classfiles import (
+    COPIES,
+    Decoding,
+    Listing,
+    example_range,
+    examples,
+    held_out_first,
+    listing,
+    without_copies,
+)
 from metamtl.data.images import preprocessing
 from metamtl.data.places import downloads, first_existing, folders, published
 from metamtl.data.source import DataPaths, Split
@@ -25,7 +34,6 @@ from metamtl.registry import register
 
 # Of ImageNet's training images, per channel; usual in papers.
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-COPIES = "a photograph of a later split is left out of the earlier ones"
 NAMES = ("mini_imagenet", "miniimagenet", "mini-imagenet", "miniImageNet")
 SUFFIXES = ("", ".zip", ".tar", ".tar.gz", ".tgz")
 
@@ -45,12 +53,14 @@ class MiniImageNet(ClassSource):
         lists: dict[Split, dict[str, str]] = published("mini_imagenet_ravi.json")
         listed = _listed(path, lists)
         decoding = Decoding(size=size, channels="rgb", invert=False)
+        counted: dict[str, int] = {}
         packed = pack(
             paths.cache.expanduser(),
             "mini_imagenet",
             {**recipe, "copies": COPIES},
             content(path),
-            lambda: without_copies(examples(listed, decoding, lambda name: ""), lists),
+            lambda: without_copies(examples(listed, decoding, lambda name: ""), lists, counted),
+            counted,
         )
         present = set(packed.classes)
         super().__init__(
@@ -64,7 +74,7 @@ class MiniImageNet(ClassSource):
                 "classes_with_published_files": _as_published(listed, lists),
                 "examples_per_class": example_range(packed),
                 "examples_per_class_published": 600,
-                "copies": COPIES,
+                "copies": packed.facts["copies"],
                 "files_ignored": listed.ignored,
                 "licence": "ImageNet's terms: research only, not to be passed on",
             },
@@ -111,8 +121,7 @@ def _listed(path: Path, lists: dict[Split, dict[str, str]]) -> Listing:
         file, times = Counter(_base(member) for member in members).most_common(1)[0]
         if times > 1:  # it would be in the support and in the query set of one task
             raise MetamtlError(f"{path} has the image '{file}' of class {name} {times} times; leave one.")
-    held_out_first = [name for part in ("test", "val", "train") for name in lists[part] if name in listed.classes]
-    return Listing(path, {name: listed.classes[name] for name in held_out_first}, listed.ignored)
+    return held_out_first(listed, lists)
 
 
 def _as_published(listed: Listing, lists: dict[Split, dict[str, str]]) -> int:

@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from io import FileIO
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -63,12 +64,14 @@ def pack(
     recipe: Mapping[str, Any],
     content: str,
     read: Callable[[], Iterable[ClassExamples]],
+    counted: Mapping[str, int] = MappingProxyType({}),
 ) -> Packed:
     """The pack of this recipe (what JSON can say) and content (a digest of the input), made when missing.
 
     `read` yields every class once, all with examples of one shape and type, in an order that is the same each
-    time. Two processes that pack at once make one pack: the second waits and opens it. Raises MetamtlError
-    where the cache cannot be written or `read` yields nothing.
+    time; what it puts into `counted` meanwhile is kept in the pack's facts. Two processes that pack at once make
+    one pack: the second waits and opens it. Raises MetamtlError where the cache cannot be written or `read`
+    yields nothing.
     """
     key = digest("pack", FORMAT, name, recipe, content)
     folder = cache / name / key[:16]
@@ -81,7 +84,7 @@ def pack(
         with _writing(folder):
             fcntl.flock(lock, fcntl.LOCK_EX)
         if (found := _open(folder, key)) is None:
-            _build(folder, key, {"name": name, "recipe": dict(recipe), "content": content}, read)
+            _build(folder, key, {"name": name, "recipe": dict(recipe), "content": content}, read, counted)
             found = _open(folder, key)
     if found is None:
         raise MetamtlError(f"The pack just written to {folder} cannot be read back; check that disk.")
@@ -115,7 +118,13 @@ def _open(folder: Path, key: str) -> Packed | None:
     return packed if whole else None
 
 
-def _build(folder: Path, key: str, facts: dict[str, Any], read: Callable[[], Iterable[ClassExamples]]) -> None:
+def _build(
+    folder: Path,
+    key: str,
+    facts: dict[str, Any],
+    read: Callable[[], Iterable[ClassExamples]],
+    counted: Mapping[str, int],
+) -> None:
     """Write the pack beside its place and rename it there; the caller holds the lock."""
     partial = folder.with_name(f"{folder.name}.partial")
     with _writing(folder):
@@ -128,7 +137,7 @@ def _build(folder: Path, key: str, facts: dict[str, Any], read: Callable[[], Ite
         partial.mkdir()
     try:
         index = {"key": key, **_write_examples(partial / "x.bin", read)}
-        index["facts"] = {**facts, "classes": len(index["classes"]), "examples": index["shape"][0]}
+        index["facts"] = {**facts, **counted, "classes": len(index["classes"]), "examples": index["shape"][0]}
         with _writing(folder):
             with (partial / "index.json").open("wb", buffering=0) as file:
                 _write(file, json.dumps(index, ensure_ascii=False).encode())

@@ -14,7 +14,6 @@ import importlib
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -25,6 +24,7 @@ from PIL import Image
 from metamtl.data import torchmeta_shim
 from metamtl.data.archive import content
 from metamtl.data.classes import ClassSource
+from metamtl.data.classfiles import COPIES, without_copies
 from metamtl.data.identity import digest
 from metamtl.data.images import preprocessing
 from metamtl.data.places import downloads
@@ -122,14 +122,16 @@ class TorchmetaClasses(ClassSource):
         folder = Path(root).expanduser() if root is not None else downloads(paths) / "torchmeta"
         files = _converted(dataset, folder, download)
         recipe = _recipe(layout, side)
+        listed = {split: _listed(folder / layout.labels.format(split)) for split in SPLITS}
+        counted: dict[str, int] = {}
         packed = pack(
             paths.cache.expanduser(),
             f"torchmeta_{dataset.lower()}",
-            {"dataset": dataset, "torchmeta": torchmeta_shim.VERSION, **recipe},
+            {"dataset": dataset, "torchmeta": torchmeta_shim.VERSION, "copies": COPIES, **recipe},
             digest({file.relative_to(folder).as_posix(): content(file) for file in files}),
-            partial(_read, dataset, folder, layout, side),
+            lambda: without_copies(_read(dataset, folder, layout, side), listed, counted),
+            counted,
         )
-        listed = {split: _listed(folder / layout.labels.format(split)) for split in SPLITS}
         present = set(packed.classes)
         turned: dict[str, tuple[Split, ...]] = {"all": SPLITS, "train": ("train",), "none": ()}
         super().__init__(
@@ -141,6 +143,7 @@ class TorchmetaClasses(ClassSource):
             facts={
                 "split": f"torchmeta {torchmeta_shim.VERSION}'s own",
                 "classes_listed": {split: len(names) for split, names in listed.items()},
+                "copies": packed.facts["copies"],
                 "files": [file.name for file in files],
             },
         )
@@ -191,9 +194,9 @@ def _class_dataset(dataset: str, folder: Path, split: Split, download: bool = Fa
 
 
 def _read(dataset: str, folder: Path, layout: Layout, side: int | None) -> Iterator[ClassExamples]:
-    """Every class of every split; those that a partial copy lacks are left out."""
+    """Every class of every split, held-out ones first; those that a partial copy lacks are left out."""
     torchmeta_shim.install()
-    for split in SPLITS:
+    for split in reversed(SPLITS):
         try:
             classes = _class_dataset(dataset, folder, split)
             for index, name in enumerate(_listed(folder / layout.labels.format(split))):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import os
 import zipfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +15,7 @@ from PIL import Image
 
 from metamtl.data.classes import ClassSource
 from metamtl.data.source import Split
+from metamtl.data.store import ClassExamples
 
 
 def png(pixels: NDArray[np.uint8], mode: str | None = None) -> bytes:
@@ -60,6 +61,14 @@ def real(name: str) -> Path:
     if not base or not (Path(base) / name).exists():
         pytest.skip(f"METAMTL_TEST_DATA names no folder that has {name}")
     return Path(base) / name
+
+
+def with_copies(
+    classes: Iterable[ClassExamples], splits: Mapping[Split, Collection[str]], counted: dict[str, int]
+) -> Iterable[ClassExamples]:
+    """In place of `classfiles.without_copies`: nothing is left out."""
+    counted["copies"] = 0
+    return classes
 
 
 def _looks(source: ClassSource, split: Split) -> Iterator[tuple[bytes, str]]:

@@ -11,7 +11,7 @@ from metamtl.data import cifar_fs
 from metamtl.data.cifar_fs import CifarFS, split_classes
 from metamtl.data.source import DataPaths, Split
 from metamtl.errors import MetamtlError
-from tests.data.image_files import crossings, noise, png, real, unpacked, zipped
+from tests.data.image_files import crossings, noise, png, real, unpacked, with_copies, zipped
 
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
 FINE = sorted(name for names in split_classes().values() for name in names)
@@ -107,8 +107,8 @@ def test_a_photograph_under_two_labels_stays_with_the_later_split(
     source = CifarFS(paths=DataPaths(tmp_path, tmp_path / "cache"))
     assert crossings(source) == []
     sizes = {split: len(source.items(split)) for split in ("train", "test")}
-    assert sizes == {"train": 2, "test": 3}
-    monkeypatch.setattr(cifar_fs, "without_copies", lambda classes, splits: classes)
+    assert sizes == {"train": 2, "test": 3} and source.facts["copies"] == 1
+    monkeypatch.setattr(cifar_fs, "without_copies", with_copies)
     leaking = CifarFS(paths=DataPaths(tmp_path, tmp_path / "another cache"))
     assert crossings(leaking) == [f"{train} in train and {test} in test share an image"]
 

@@ -5,10 +5,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from metamtl.data import folder
 from metamtl.data.folder import Folder
 from metamtl.data.source import DataPaths, Split, TaskShape
 from metamtl.errors import MetamtlError, UsageError
-from tests.data.image_files import class_folders, crossings, noise, png, real, unpacked, zipped
+from tests.data.image_files import class_folders, crossings, noise, png, real, unpacked, with_copies, zipped
 
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
 NAMES = [f"class {c}" for c in range(10)]
@@ -128,12 +129,51 @@ def test_a_class_in_two_subfolders_is_refused(make: Callable[..., Folder], tmp_p
         make(root=str(root / "train"), split="subfolder")
 
 
-def test_the_check_sees_an_image_that_crosses(make: Callable[..., Folder], tmp_path: Path) -> None:
+def leaking() -> dict[str, dict[str, bytes]]:
+    """One image in train and test, another in val and test, and all of class 2 of train in val."""
     files = parts()
     files["test"]["class 8/copy.png"] = files["train"]["class 1/0.png"]
-    inside = {f"{split}/{name}": data for split, some in files.items() for name, data in some.items()}
-    source = make(root=str(unpacked(tmp_path / "mine", inside)), split="subfolder")
-    assert crossings(source) == ["class 1 in train and class 8 in test share an image"]
+    files["test"]["class 9/copy.png"] = files["val"]["class 5/2.png"]
+    files["val"] |= {f"class 6/copy {i}.png": files["train"][f"class 2/{i}.png"] for i in range(3)}
+    return files
+
+
+@pytest.mark.parametrize("split", ["subfolder", "list"])
+@pytest.mark.parametrize("form", ["folder", "zip"])
+def test_an_image_of_two_splits_stays_with_the_later_one(
+    make: Callable[..., Folder], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, split: str, form: str
+) -> None:
+    inside = {
+        f"{part}/{name}" if split == "subfolder" else name: data
+        for part, some in leaking().items()
+        for name, data in some.items()
+    }
+    lists = {part: sorted({name.split("/")[0] for name in some}) for part, some in leaking().items()}
+    (tmp_path / "lists.json").write_text(json.dumps(lists))
+    root = unpacked(tmp_path / "mine", inside) if form == "folder" else zipped(tmp_path / "mine.zip", inside)
+    options = {"root": str(root), "split": split, "lists": str(tmp_path / "lists.json"), "rotations": "all"}
+    for _ in range(2):  # packed, and found packed
+        source = make(**options)
+        assert crossings(source) == []
+        assert source.facts["copies"] == 5 and source.facts["images_skipped"] == 0
+        assert [len(source.items(part)) // 4 for part in SPLITS] == [15 - 1 - 3, 6 + 3 - 1, 9 + 2]
+        assert counts(source) == [4, 2, 3]  # nothing is left of class 2
+    monkeypatch.setattr(folder, "without_copies", with_copies)
+    assert len(crossings(make(**options, on_bad="skip"))) == 5
+
+
+def test_classes_that_change_their_split_are_packed_anew(make: Callable[..., Folder], tmp_path: Path) -> None:
+    files = class_folders(NAMES)
+    files["class 1/copy.png"] = files["class 0/0.png"]
+    root = unpacked(tmp_path / "mine", files)
+    for train, test, kept in ((0, 1, [2, 4]), (1, 0, [3, 3])):
+        lists = {"train": [f"class {train}"], "test": [f"class {test}"]}
+        (tmp_path / "lists.json").write_text(json.dumps(lists))
+        source = make(root=str(root), split="list", lists=str(tmp_path / "lists.json"))
+        assert [len(source.items(split)) for split in ("train", "test")] == kept
+    drawn = [make(root=str(root), seed=seed) for seed in range(6)]
+    copies = [int(sum({"class 0", "class 1"} & {*one.class_names(s)} != set() for s in SPLITS) > 1) for one in drawn]
+    assert [one.facts["copies"] for one in drawn] == copies and set(copies) == {0, 1}
 
 
 def test_bad_images(make: Callable[..., Folder], tmp_path: Path) -> None:
@@ -171,13 +211,15 @@ def test_parents_are_groups(make: Callable[..., Folder], tmp_path: Path) -> None
     assert source.problems("test", shape) != []
 
 
-@pytest.mark.parametrize(("name", "size", "images"), [("caltech101_84", 84, 6198), ("cifar100", 32, None)])
-def test_the_real_folders_as_they_are(make: Callable[..., Folder], name: str, size: int, images: int | None) -> None:
+@pytest.mark.parametrize(
+    ("name", "size", "images", "copies"), [("caltech101_84", 84, 6198, 0), ("cifar100", 32, None, 4)]
+)
+def test_the_real_folders_as_they_are(
+    make: Callable[..., Folder], name: str, size: int, images: int | None, copies: int
+) -> None:
     source = make(root=str(real(name)), split="subfolder", size=size)
     assert counts(source) == [64, 16, 20]
-    shared = crossings(source)
+    assert crossings(source) == []
+    assert source.facts["copies"] == copies  # CIFAR-100 has some photographs under two labels
     if images is not None:
         assert sum(len(source.items(split)) for split in SPLITS) == images
-        assert shared == []
-    else:  # CIFAR-100 itself has photographs under two labels, which data=cifar_fs leaves out
-        assert all("girl in train and baby in test" in one for one in shared)

@@ -8,7 +8,7 @@ from metamtl.data.mini_imagenet import MiniImageNet
 from metamtl.data.places import published
 from metamtl.data.source import DataPaths, Split
 from metamtl.errors import MetamtlError
-from tests.data.image_files import crossings, noise, png, real, unpacked, zipped
+from tests.data.image_files import crossings, noise, png, real, unpacked, with_copies, zipped
 
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
 LISTS: dict[Split, dict[str, str]] = published("mini_imagenet_ravi.json")
@@ -66,8 +66,9 @@ def test_copies_stay_with_the_later_split(tmp_path: Path, monkeypatch: pytest.Mo
     train, test = SOME["train"][0], SOME["test"][0]
     files[f"images/{train}{9:08d}.jpg"] = files[f"images/{test}{0:08d}.jpg"]
     unpacked(tmp_path / "mini_imagenet", files)
-    assert crossings(MiniImageNet(paths=DataPaths(tmp_path, tmp_path / "cache"))) == []
-    monkeypatch.setattr(mini_imagenet, "without_copies", lambda classes, splits: classes)
+    source = MiniImageNet(paths=DataPaths(tmp_path, tmp_path / "cache"))
+    assert crossings(source) == [] and source.facts["copies"] == 1
+    monkeypatch.setattr(mini_imagenet, "without_copies", with_copies)
     leaking = MiniImageNet(paths=DataPaths(tmp_path, tmp_path / "another cache"))
     assert crossings(leaking) == [f"{train} in train and {test} in test share an image"]
 

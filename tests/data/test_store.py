@@ -53,6 +53,18 @@ def test_it_is_read_once_and_opened_afterwards(tmp_path: Path) -> None:
     assert second.folder == first.folder
 
 
+def test_what_reading_counts_is_kept(tmp_path: Path) -> None:
+    counted: dict[str, int] = {}
+
+    def counting() -> Iterator[ClassExamples]:
+        for one in examples():
+            yield one
+            counted["seen"] = counted.get("seen", 0) + 1
+
+    assert pack(tmp_path, "made", {}, "c", counting, counted).facts["seen"] == 3
+    assert pack(tmp_path, "made", {}, "c", never, {}).facts["seen"] == 3
+
+
 def test_the_fingerprint_is_of_what_is_packed_and_not_of_where_it_came_from(tmp_path: Path) -> None:
     same = [
         make(tmp_path / "a"),

@@ -15,13 +15,14 @@ import pytest
 from PIL import Image
 
 from metamtl import registry
-from metamtl.data import torchmeta_shim
+from metamtl.data import torchmeta, torchmeta_shim
 from metamtl.data.classes import ClassSource
 from metamtl.data.images import decode
 from metamtl.data.places import published
 from metamtl.data.sampler import eval_key
 from metamtl.data.source import DataPaths, Source, TaskShape
 from metamtl.errors import MetamtlError, UsageError
+from tests.data.image_files import crossings, with_copies
 
 ALPHABETS = {"Balinese", "Hebrew", "Keble"}  # each wholly in one of Vinyals' splits: train, val, test
 SHAPE = TaskShape(ways=5, shots=1, queries=4)
@@ -198,6 +199,19 @@ def test_images_in_every_form_of_file(tmp_path: Path, dataset: str, folder: str,
     values = source.gather(source.items("test"))[:, :, 0, 0].tolist()
     assert values == [[red, 0, 0] for red in (160, 161, 162, 200, 201, 202)]
     assert build(tmp_path / "cache", dataset, root=str(tmp_path), size=32).input_shape == (3, 32, 32)
+
+
+@needs_torchmeta
+def test_an_image_of_two_splits_stays_with_the_later_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    splits = three_splits(plain)
+    splits["train"]["train1"].append(splits["test"]["test0"][2])
+    splits["val"]["val0"][0] = splits["test"]["test1"][0]
+    write_split_files(tmp_path, "miniimagenet", splits)
+    source = build(tmp_path / "cache", "MiniImagenet", root=str(tmp_path))
+    assert crossings(source) == [] and source.facts["copies"] == 2
+    assert [len(source.items(split)) for split in ("train", "val", "test")] == [6, 5, 6]
+    monkeypatch.setattr(torchmeta, "without_copies", with_copies)
+    assert len(crossings(build(tmp_path / "another cache", "MiniImagenet", root=str(tmp_path)))) == 2
 
 
 @needs_torchmeta
