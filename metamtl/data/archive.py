@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import bz2
 import gzip
-import hashlib
 import lzma
 import os
 import stat
@@ -74,20 +73,6 @@ def members(path: Path) -> Iterator[tuple[str, bytes]]:
     with opened(path) as archive:
         for name in archive.names:
             yield name, archive.read(name)
-
-
-def content(path: Path) -> str:
-    """SHA-256, hexadecimal, that identifies the input: of an archive's bytes, or of a folder's names and bytes."""
-    digest = hashlib.sha256()
-    if path.is_dir():
-        for name, data in members(path):
-            digest.update(f"{len(name)} {name} {len(data)} ".encode())
-            digest.update(data)
-        return digest.hexdigest()
-    with path.open("rb") as stream:
-        while block := stream.read(_BLOCK):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 class _Folder:

@@ -14,10 +14,11 @@ from pathlib import Path
 
 import numpy as np
 
-from metamtl.data.archive import content, opened
+from metamtl.data.archive import opened
 from metamtl.data.cifar_pickle import loads
 from metamtl.data.classes import ClassSource
 from metamtl.data.classfiles import COPIES, Decoding, Listing, example_range, examples, listing, without_copies
+from metamtl.data.content import content
 from metamtl.data.download import fetch
 from metamtl.data.identity import digest
 from metamtl.data.images import preprocessing
@@ -45,11 +46,12 @@ class CifarFS(ClassSource):
         files = find_or_fetch(paths, root)
         recipe = preprocessing(size=SIDE, channels="rgb", invert=False, mean=MEAN, std=STD)
         counted: dict[str, int] = {}
+        cache = paths.cache.expanduser()
         packed = pack(
-            paths.cache.expanduser(),
+            cache,
             "cifar_fs",
             {**recipe, "copies": COPIES},
-            digest([content(file) for file in files]),
+            digest([content(file, cache) for file in files]),
             lambda: without_copies(_read(files), split_classes(), counted),
             counted,
         )

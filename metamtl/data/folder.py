@@ -17,9 +17,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
-from metamtl.data.archive import content
 from metamtl.data.classes import ClassSource
 from metamtl.data.classfiles import COPIES, Decoding, Listing, OnBad, example_range, examples, without_copies
+from metamtl.data.content import content
 from metamtl.data.folder_splits import SPLITS, by_list, by_ratio, by_subfolder
 from metamtl.data.identity import digest
 from metamtl.data.images import Channels, preprocessing
@@ -61,11 +61,12 @@ class Folder(ClassSource):
         recipe = preprocessing(size=size, channels=channels, invert=invert)
         decoding = Decoding(size=size, channels=channels, invert=invert, on_bad=on_bad)
         counted: dict[str, int] = {}
+        cache = paths.cache.expanduser()
         packed = pack(
-            paths.cache.expanduser(),
+            cache,
             "folder",
             {**recipe, "on_bad": on_bad, "copies": COPIES, "splits": found.splits},
-            digest([content(one.path) for one in found.listings]),
+            digest([content(one.path, cache) for one in found.listings]),
             lambda: without_copies(_read(found.listings, decoding), found.splits, counted),
             counted,
         )

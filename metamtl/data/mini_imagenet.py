@@ -13,7 +13,6 @@ import re
 from collections import Counter
 from pathlib import Path
 
-from metamtl.data.archive import content
 from metamtl.data.classes import ClassSource
 from metamtl.data.classfiles import (
     COPIES,
@@ -25,6 +24,7 @@ from metamtl.data.classfiles import (
     listing,
     without_copies,
 )
+from metamtl.data.content import content
 from metamtl.data.images import preprocessing
 from metamtl.data.places import downloads, first_existing, folders, published
 from metamtl.data.source import DataPaths, Split
@@ -54,11 +54,12 @@ class MiniImageNet(ClassSource):
         listed = _listed(path, lists)
         decoding = Decoding(size=size, channels="rgb", invert=False)
         counted: dict[str, int] = {}
+        cache = paths.cache.expanduser()
         packed = pack(
-            paths.cache.expanduser(),
+            cache,
             "mini_imagenet",
             {**recipe, "copies": COPIES},
-            content(path),
+            content(path, cache),
             lambda: without_copies(examples(listed, decoding, lambda name: ""), lists, counted),
             counted,
         )

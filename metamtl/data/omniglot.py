@@ -19,9 +19,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
-from metamtl.data.archive import content
 from metamtl.data.classes import ClassSource
 from metamtl.data.classfiles import Decoding, Listing, examples, listing
+from metamtl.data.content import content
 from metamtl.data.download import fetch
 from metamtl.data.identity import digest
 from metamtl.data.images import preprocessing
@@ -63,11 +63,12 @@ class Omniglot(ClassSource):
         files = find_or_fetch(paths, root)
         decoding = Decoding(size=size, channels="grey", invert=True)
         recipe = preprocessing(size=size, channels="grey", invert=True)
+        cache = paths.cache.expanduser()
         packed = pack(
-            paths.cache.expanduser(),
+            cache,
             "omniglot",
             recipe,
-            digest([content(file) for file in files]),
+            digest([content(file, cache) for file in files]),
             lambda: _read(files, decoding),
         )
         listed = split_characters(split, seed)

@@ -22,9 +22,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from metamtl.data import torchmeta_shim
-from metamtl.data.archive import content
 from metamtl.data.classes import ClassSource
 from metamtl.data.classfiles import COPIES, without_copies
+from metamtl.data.content import content
 from metamtl.data.identity import digest
 from metamtl.data.images import preprocessing
 from metamtl.data.places import downloads
@@ -124,11 +124,12 @@ class TorchmetaClasses(ClassSource):
         recipe = _recipe(layout, side)
         listed = {split: _listed(folder / layout.labels.format(split)) for split in SPLITS}
         counted: dict[str, int] = {}
+        cache = paths.cache.expanduser()
         packed = pack(
-            paths.cache.expanduser(),
+            cache,
             f"torchmeta_{dataset.lower()}",
             {"dataset": dataset, "torchmeta": torchmeta_shim.VERSION, "copies": COPIES, **recipe},
-            digest({file.relative_to(folder).as_posix(): content(file) for file in files}),
+            digest({file.relative_to(folder).as_posix(): content(file, cache) for file in files}),
             lambda: without_copies(_read(dataset, folder, layout, side), listed, counted),
             counted,
         )

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from metamtl.data import archive
-from metamtl.data.archive import content, members
+from metamtl.data.archive import members
 from metamtl.errors import MetamtlError
 from tests.data.image_files import unpacked, zipped
 
@@ -146,14 +146,3 @@ def test_a_folder_that_links_to_itself_ends_and_pipes_are_left(tmp_path: Path) -
     (folder / "a" / "loop").symlink_to(folder)
     os.mkfifo(folder / "pipe")
     assert dict(members(folder)) == FILES
-
-
-def test_content_depends_on_names_and_bytes(tmp_path: Path) -> None:
-    seen = {
-        content(unpacked(tmp_path / str(i), files))
-        for i, files in enumerate([FILES, {**FILES, "b/1.txt": b"x"}, {"a/1.txt": b"one"}, {"a/one": b"1.txt"}])
-    }
-    assert len(seen) == 4
-    assert content(unpacked(tmp_path / "again", FILES)) in seen
-    first, second = zipped(tmp_path / "1.zip", FILES), zipped(tmp_path / "2.zip", {"a": b"x"})
-    assert content(first) != content(second)
