@@ -82,4 +82,9 @@ def choose_device(name: str) -> torch.device:
         name = next(kind for kind in ("cuda", "mps", "cpu") if present[kind])
     if not present[name]:
         raise UsageError(f"trainer.device={name} is not available on this machine: use trainer.device=auto.")
-    return torch.device(name, torch.cuda.current_device()) if name == "cuda" else torch.device(name)
+    if name != "cuda":
+        return torch.device(name)
+    # a resumed run equals an unbroken one bit for bit, and float32 means float32
+    torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
+    return torch.device(name, torch.cuda.current_device())

@@ -22,7 +22,7 @@ class UsageError(MetamtlError):
         self.problems = problems
 
 
-class Interrupted(MetamtlError):
+class Interrupted(MetamtlError):  # noqa: N818 (an interruption is no error)
     """The run was asked to stop by a signal and has saved its state; exit code 128 + signal."""
 
     def __init__(self, message: str, signal_number: int) -> None:

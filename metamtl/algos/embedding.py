@@ -10,11 +10,12 @@ from abc import abstractmethod
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from metamtl.algos.base import Learner
 from metamtl.backbones.norm import NormKind, Statistics
-from metamtl.data.task import Examples, Task, Tensors, joined, size
+from metamtl.data.task import Examples, Task, Tensors, at_least_single, joined, size
 from metamtl.engine.network import Network
 
 
@@ -41,15 +42,25 @@ class EmbeddingLearner(Learner):
     def score(self, rule: Any, features: Tensor) -> Tensor:
         """Outputs [Q, ways] of features [Q, D]."""
 
+    def fitted(self, features: Tensor, labels: Tensor, ways: int) -> Any:
+        """`fit` in single precision or better, whatever the network ran in."""
+        with torch.autocast(features.device.type, enabled=False):
+            return self.fit(at_least_single(features), labels, ways)
+
+    def scored(self, rule: Any, features: Tensor) -> Tensor:
+        """`score` in single precision or better, whatever the network ran in."""
+        with torch.autocast(features.device.type, enabled=False):
+            return self.score(rule, at_least_single(features))
+
     def adapt(self, support: Examples) -> Fitted:
         """The rule fitted on the embedded support set."""
         features = self.network.support(support.x, head=False)
-        rule = self.fit(features, support.labels, support.ways or 0)
+        rule = self.fitted(features, support.labels, support.ways or 0)
         return Fitted(rule, self.network.support_statistics(support.x))
 
     def predict(self, state: Fitted, x: Tensors) -> Tensor:
         """The rule's outputs on the embedded queries."""
-        return self.score(state.rule, self.network.query(x, statistics=state.statistics, head=False))
+        return self.scored(state.rule, self.network.query(x, statistics=state.statistics, head=False))
 
     def outer_loss(self, task: Task) -> tuple[Tensor, Tensor]:
         """With running averages, support and query are embedded in one pass, as both are at test."""
@@ -57,6 +68,6 @@ class EmbeddingLearner(Learner):
             return super().outer_loss(task)
         support, examples = task.support, size(task.support.x)
         features = self.network.query(joined(support.x, task.query.x), head=False)
-        rule = self.fit(features[:examples], support.labels, support.ways or 0)
-        outputs = self.score(rule, features[examples:])
+        rule = self.fitted(features[:examples], support.labels, support.ways or 0)
+        outputs = self.scored(rule, features[examples:])
         return self.family.loss(outputs, task.query), outputs

@@ -32,12 +32,12 @@ class Keys:
     chosen: Sequence[Option]
 
     def find(self, path: str) -> Entry | None:
-        """The entry of the key at `path`; an earlier stage's keys are those of the trainer."""
+        """The entry of the key at `path`; an earlier stage has a length of its own, `trainer.stages.NAME.steps`."""
         if path in self.entries:
             return self.entries[path]
         parts = path.split(".")
-        if parts[:2] == ["trainer", "stages"] and len(parts) > 3:
-            return self.entries.get(".".join(["trainer", *parts[3:]]))
+        if parts[:2] == ["trainer", "stages"] and parts[3:] == ["steps"]:
+            return self.entries.get("trainer.steps")
         return None
 
     def under(self, path: str) -> list[str]:

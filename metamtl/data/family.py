@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from metamtl.data.source import Source, TaskShape
-from metamtl.data.task import Examples
+from metamtl.data.task import Examples, at_least_single
 
 
 class Family(ABC):
@@ -46,13 +45,13 @@ class Classification(Family):
 
     def loss(self, outputs: Tensor, examples: Examples) -> Tensor:
         """Mean cross-entropy; outputs beyond the task's ways do not take part."""
-        return F.cross_entropy(outputs[:, : examples.ways], examples.labels)
+        return F.cross_entropy(at_least_single(outputs[:, : examples.ways]), examples.labels)
 
     def metrics(self, outputs: Tensor, examples: Examples) -> dict[str, Tensor]:
         """`accuracy`, the share of examples whose highest output is their class."""
         hits = outputs[:, : examples.ways].argmax(1) == examples.labels
         # never in bfloat16, which has no number for most shares
-        return {"accuracy": hits.to(torch.promote_types(outputs.dtype, torch.float32)).mean()}
+        return {"accuracy": hits.to(at_least_single(outputs).dtype).mean()}
 
 
 class Regression(Family):
@@ -63,11 +62,11 @@ class Regression(Family):
 
     def loss(self, outputs: Tensor, examples: Examples) -> Tensor:
         """Mean squared error over examples and targets."""
-        return F.mse_loss(outputs, examples.labels)
+        return F.mse_loss(at_least_single(outputs), examples.labels)
 
     def metrics(self, outputs: Tensor, examples: Examples) -> dict[str, Tensor]:
         """`mse`, as the loss."""
-        return {"mse": F.mse_loss(outputs, examples.labels)}
+        return {"mse": self.loss(outputs, examples)}
 
 
 def family_of(source: Source, *shapes: TaskShape) -> Family:

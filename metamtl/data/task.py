@@ -21,6 +21,11 @@ def joined(first: Tensors, second: Tensors) -> Tensors:
     return torch.cat([first, second])
 
 
+def at_least_single(values: Tensor) -> Tensor:
+    """In single precision where they come in half: what is summed or solved does not survive that."""
+    return values.to(torch.promote_types(values.dtype, torch.float32))
+
+
 def size(values: Tensors, axis: int = 0) -> int:
     """Length of an axis that all tensors share."""
     return int((next(iter(values.values())) if isinstance(values, dict) else values).shape[axis])

@@ -7,6 +7,7 @@ native batch normalisation is differentiated twice there (see `metamtl.backbones
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -26,7 +27,8 @@ Weights = dict[str, Tensor]
 Figures = dict[str, Tensor]
 Pair = tuple[Tensors, Tensors]
 Outcome = tuple[Tensor, tuple[Figures, list[Statistics]]]
-EXAMPLES_A_CHUNK = 320  # activations of more examples than this leave the processor's caches (measured, Conv-4)
+EXAMPLES_A_CHUNK = 320  # activations of more 28x28 images than this leave the processor's caches (measured, Conv-4)
+PIXELS = 28 * 28
 
 
 @dataclass
@@ -66,10 +68,8 @@ class Engine:
         total = Update({name: torch.zeros_like(w) for name, w in weights.items()}, {}, [], 0)
         for batch in self._chunks(batches):
             losses, (figures, statistics) = self._run(batch, weights, self._noise(batch))
-            gradients = torch.autograd.grad(losses.sum(), list(weights.values()), allow_unused=True)
-            for name, g in zip(weights, gradients, strict=True):
-                if g is not None:
-                    total.gradient[name] += g
+            for name, g in _gradient(losses.sum(), weights).items():
+                total.gradient[name] += g
             _add(total, figures, statistics, len(batch))
         return total
 
@@ -78,10 +78,10 @@ class Engine:
         weights: Weights = {name: w for name, w in self.learner.named_parameters() if w.requires_grad}
         with self.network.task(mix(torch.tensor(step, device=minibatch.examples.labels.device), self.noise_seed)):
             loss, figures = functional_call(self.learner, weights, (minibatch,))
-            gradients = torch.autograd.grad(loss, list(weights.values()))
+            gradient = _gradient(loss, weights)
             statistics = self.network.observed()
         count = size(minibatch.examples.x)
-        total = Update({name: g * count for name, g in zip(weights, gradients, strict=True)}, {}, [], 0)
+        total = Update({name: g * count for name, g in gradient.items()}, {}, [], 0)
         every = {name: value.expand(count) for name, value in figures.items()}
         rows = [(mean.expand(count, -1), var.expand(count, -1)) for mean, var in statistics]
         _add(total, every, rows, count)
@@ -105,7 +105,7 @@ class Engine:
 
     def _chunks(self, batches: Sequence[TaskBatch]) -> Iterator[TaskBatch]:
         for batch in batches:
-            size = 1 if self.how == "loop" else max(1, EXAMPLES_A_CHUNK // _examples_a_task(batch))
+            size = 1 if self.how == "loop" else max(1, EXAMPLES_A_CHUNK // _load(batch))
             for start in range(0, len(batch), size):
                 yield batch.part(slice(start, start + size))
 
@@ -151,5 +151,17 @@ def _zeros(statistics: list[Statistics]) -> list[Statistics]:
     return [(torch.zeros_like(mean), torch.zeros_like(var)) for mean, var in statistics]
 
 
-def _examples_a_task(batch: TaskBatch) -> int:
-    return size(batch.support.x, axis=1) + size(batch.query.x, axis=1)
+def _gradient(loss: Tensor, weights: Weights) -> Weights:
+    """The gradient, zero for weights that the loss does not use."""
+    gradients = torch.autograd.grad(loss, list(weights.values()), allow_unused=True)
+    return {
+        name: torch.zeros_like(weight) if g is None else g
+        for (name, weight), g in zip(weights.items(), gradients, strict=True)
+    }
+
+
+def _load(batch: TaskBatch) -> int:
+    """The size of a task, in examples of 28x28 pixels or fewer."""
+    first = next(iter(batch.query.x.values())) if isinstance(batch.query.x, dict) else batch.query.x
+    examples = size(batch.support.x, axis=1) + size(batch.query.x, axis=1)
+    return examples * max(1, math.ceil(first[0, 0].numel() / PIXELS))

@@ -5,6 +5,7 @@ Only for learners whose features of an example depend on nothing but the example
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -17,9 +18,10 @@ from metamtl.build import Parts
 from metamtl.data.classes import ClassSource
 from metamtl.data.source import IntArray, Split, TaskShape
 from metamtl.data.task import Examples
+from metamtl.engine.tasks import PIXELS
 from metamtl.engine.world import World
 
-EMBED_AT_ONCE = 500  # fixed, so that features do not depend on the number of processes or episodes
+EMBED_AT_ONCE = 500  # images of 28x28; fixed, so that features do not depend on the number of processes or episodes
 
 
 def worthwhile(parts: Parts, split: Split, shape: TaskShape, episodes: int) -> bool:
@@ -56,7 +58,7 @@ class FeatureTable:
 
     def _one(self, ways: int) -> Any:
         def test(support: Tensor, query: Tensor, support_y: Tensor, query_y: Tensor) -> dict[str, Tensor]:
-            outputs = self.learner.score(self.learner.fit(support, support_y, ways), query)
+            outputs = self.learner.scored(self.learner.fitted(support, support_y, ways), query)
             examples = Examples(query, query_y, ways)
             return {"loss": self.family.loss(outputs, examples), **self.family.metrics(outputs, examples)}
 
@@ -66,9 +68,11 @@ class FeatureTable:
         return self.features[torch.from_numpy(np.searchsorted(self.items, items)).to(self.features.device)]
 
     def _embed(self, world: World) -> Tensor:
-        starts = range(0, len(self.items), EMBED_AT_ONCE)
+        pixels = math.prod(self.source.input_shape)
+        at_once = max(1, EMBED_AT_ONCE * PIXELS // max(PIXELS, pixels))
+        starts = range(0, len(self.items), at_once)
         blocks = {
-            number: self._block(self.items[start : start + EMBED_AT_ONCE])
+            number: self._block(self.items[start : start + at_once])
             for number, start in enumerate(starts)
             if number % world.size == world.rank
         }

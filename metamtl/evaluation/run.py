@@ -15,6 +15,7 @@ from metamtl.data.source import Source
 from metamtl.errors import Interrupted, MetamtlError
 from metamtl.runs.folder import EvaluationFolder, RunFolder
 from metamtl.runs.log import log_to
+from metamtl.trainer.run import refuse_other_data
 from metamtl.trainer.signals import interrupt_on_signals
 
 # what an evaluation may change: the episodes and how they are met, never what was learnt
@@ -26,6 +27,8 @@ def evaluate_run(folder: Path, overrides: Sequence[str] = ()) -> None:
     run = RunFolder.open(folder)
     config = merge(run.config(), overrides, CHANGEABLE)
     source = open_source(config)
+    refuse_other_data(source, run)
+    _refuse_other_heads(config, run, source)
     if os.environ.get("RANK", "0") != "0":
         _evaluate(config, source, run, None)
         return
@@ -43,6 +46,12 @@ def evaluate_run(folder: Path, overrides: Sequence[str] = ()) -> None:
             evaluation.finish("failed", f"{type(error).__name__}: {error}")
             raise
         evaluation.finish("completed")
+
+
+def _refuse_other_heads(config: dict[str, Any], run: RunFolder, source: Source) -> None:
+    from metamtl.evaluation.session import build_trained, check_head
+
+    check_head(build_trained(config, source, run))
 
 
 def _evaluate(config: dict[str, Any], source: Source, run: RunFolder, evaluation: EvaluationFolder | None) -> None:

@@ -26,8 +26,7 @@ def evaluate_session(
     """This process's part; `evaluation` is None on processes other than the first."""
     torch.set_num_threads(config["trainer"]["threads"] or run.meta()["threads"])
     with join_world() as world:
-        parts = build_parts(config, source, trained=task_shape(run.config()["task"]))
-        _check_head(parts)
+        parts = build_trained(config, source, run)
         notes = checkpoint.load_best(run, parts.learner)
         result, figures = tested(parts, world, lambda done, of: None)
         if evaluation is not None:
@@ -38,7 +37,13 @@ def evaluate_session(
             print(f"result {evaluation.result_file}")
 
 
-def _check_head(parts: Parts) -> None:
+def build_trained(config: Mapping[str, Any], source: Source, run: RunFolder) -> Parts:
+    """The objects of a finished run, to be tested as `config` says."""
+    return build_parts(config, source, trained=task_shape(run.config()["task"]))
+
+
+def check_head(parts: Parts) -> None:
+    """UsageError where the tasks have more ways than the learner's head."""
     ways = TaskShape.largest(parts.test_shape.ways)
     if not isinstance(parts.learner, EmbeddingLearner) and parts.family.classes and ways > parts.family.outputs:
         raise UsageError(

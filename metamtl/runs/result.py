@@ -24,7 +24,7 @@ class Summary(TypedDict):
 
 
 class Training(TypedDict, total=False):
-    """What training took: outer updates of the last stage, tasks a second, wall-clock seconds."""
+    """Outer updates of all stages, tasks (in supervised stages examples) a second, wall-clock seconds."""
 
     steps: int
     tasks_per_second: float

@@ -100,7 +100,7 @@ def averaged(learner: Learner, ema: dict[str, Tensor] | None) -> Iterator[None]:
     if ema is None:
         yield
         return
-    own = {name: weight.detach().clone() for name, weight in learner.named_parameters()}
+    own = {name: tensor.clone() for name, tensor in _averageable(learner).items()}
     _copy(ema, learner)
     try:
         yield
@@ -109,13 +109,13 @@ def averaged(learner: Learner, ema: dict[str, Tensor] | None) -> Iterator[None]:
 
 
 def update_ema(ema: dict[str, Tensor] | None, learner: Learner, decay: float | None) -> dict[str, Tensor] | None:
-    """The exponential moving average of the weights after one more update."""
+    """The exponential moving average of the weights, and of the running statistics that belong to them."""
     if decay is None:
         return None
     if ema is None:
-        return {name: weight.detach().clone() for name, weight in learner.named_parameters()}
-    for name, weight in learner.named_parameters():
-        ema[name].lerp_(weight.detach(), 1 - decay)
+        return {name: tensor.clone() for name, tensor in _averageable(learner).items()}
+    for name, tensor in _averageable(learner).items():
+        ema[name].lerp_(tensor, 1 - decay)
     return ema
 
 
@@ -143,14 +143,19 @@ def _settle_best(run: RunFolder, progress: dict[str, Any]) -> list[str]:
     return found.notes
 
 
-def _copy(weights: dict[str, Tensor], learner: Learner) -> None:
+def _averageable(learner: Learner) -> dict[str, Tensor]:
+    """The learner's own floating-point tensors, weights and buffers, by name."""
+    return {name: tensor for name, tensor in learner.state_dict().items() if tensor.is_floating_point()}
+
+
+def _copy(tensors: dict[str, Tensor], learner: Learner) -> None:
     with torch.no_grad():
-        for name, weight in learner.named_parameters():
-            weight.copy_(weights[name])
+        for name, tensor in _averageable(learner).items():
+            tensor.copy_(tensors[name])
 
 
 def _like_weights(ema: dict[str, Tensor], learner: Learner) -> dict[str, Tensor]:
-    return {name: ema[name].to(weight.device) for name, weight in learner.named_parameters()}
+    return {name: ema[name].to(tensor.device) for name, tensor in _averageable(learner).items()}
 
 
 def _to_bytes(content: dict[str, Any]) -> bytes:

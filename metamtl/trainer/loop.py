@@ -49,6 +49,7 @@ class Trainer:
         self.trackers, self.stop = trackers, stop
         self.options: Mapping[str, Any] = parts.config["trainer"]
         self.stages = parts.learner.stages
+        _refuse_unknown_stages(self.options["stages"], [stage.name for stage in self.stages[:-1]], parts)
         self.state = State(Progress(), self._optimizer(), None)
         self.display = Display("", 0, 0, visible=False)
 
@@ -75,11 +76,14 @@ class Trainer:
                 if progress.stage + 1 == len(self.stages):
                     break
                 progress.stage, progress.step = progress.stage + 1, 0
+                # a stage is trained, averaged and selected for itself
                 progress.stopped_early, progress.stale = False, 0
+                progress.best_step = progress.best_value = self.state.ema = None
                 self.state.optimizer = self._optimizer()
             if progress.validated != progress.total:
                 self._validate(progress)
             self._save()
+            self._record_means(progress)  # after the last save, so that a run resumed with more steps drops the line
 
     # ---- a stage ----
 
@@ -207,11 +211,18 @@ class Trainer:
         speed = progress.tasks / max(progress.seconds, 1e-9)
         shown = {name: figures[name] for name in ("loss", self.parts.family.metric) if name in figures}
         self.display.step(progress.total, shown, speed)
-        if progress.total % self.options["log_every"] == 0 and progress.summed:
-            means = {f"train/{name}": value / progress.summed for name, value in progress.sums.items()}
-            times = {"time/tasks_per_second": speed, "time/seconds": progress.seconds}
-            self._record(progress.total, "train", {**means, "train/lr": rate, **times})
+        if figures:
+            progress.sums["lr"] = progress.sums.get("lr", 0.0) + rate
+        if progress.total % self.options["log_every"] == 0:
+            self._record_means(progress)
             progress.sums, progress.summed = {}, 0
+
+    def _record_means(self, progress: Progress) -> None:
+        if progress.summed:
+            means = {f"train/{name}": value / progress.summed for name, value in progress.sums.items()}
+            speed = progress.tasks / max(progress.seconds, 1e-9)
+            times = {"time/tasks_per_second": speed, "time/seconds": progress.seconds}
+            self._record(progress.total, "train", {**means, **times})
 
     def _record(self, step: int, split: str, values: dict[str, float]) -> None:
         if self.metrics is not None:
@@ -231,6 +242,12 @@ class Trainer:
             return int(self.options["steps"])
         name = self.stages[stage].name
         return int(self.options["stages"].get(name, {}).get("steps", self.options["steps"]))
+
+
+def _refuse_unknown_stages(given: Mapping[str, Any], known: list[str], parts: Parts) -> None:
+    if wrong := [name for name in given if name not in known]:
+        there = f"its earlier stages are {', '.join(known)}" if known else "it has no earlier stage"
+        raise UsageError(f"trainer.stages.{wrong[0]}: algo={parts.config['algo']['name']} has no such stage; {there}.")
 
 
 def _improves(value: float, best: float | None, higher_is_better: bool) -> bool:

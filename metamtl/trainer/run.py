@@ -1,7 +1,7 @@
 """A run from its config to its finished folder, new or resumed.
 
-Data is opened and checked here before torch is imported (`metamtl.trainer.session` does that), so that a task that
-the data cannot make is refused at once and leaves nothing behind.
+Data is opened and checked here before torch is imported (`metamtl.trainer.session` does that): a task that the data
+cannot make is refused at once. What cannot be built or tested leaves no run folder behind.
 """
 
 from __future__ import annotations
@@ -16,15 +16,17 @@ from typing import Any
 
 from metamtl.config.compose import merge
 from metamtl.data.opening import open_source
+from metamtl.data.source import Source
 from metamtl.errors import Interrupted, MetamtlError
-from metamtl.runs.folder import RunFolder
+from metamtl.runs.folder import RecordFolder, RunFolder
 from metamtl.runs.lock import hold
 from metamtl.runs.log import log_to
 from metamtl.trainer.signals import interrupt_on_signals
 
-# what a resumed run may change: how long and where it goes on, never what it learns from
+# what a resumed run may change: how long and where it goes on, never what it learns from or is selected by
 _LOOP = ("steps", "stages", "device", "checkpoint_every", "patience", "on_nan", "nan_limit")
-RESUMABLE = (*(f"trainer.{key}" for key in _LOOP), "eval", "logger", "paths")
+RESUMABLE = (*(f"trainer.{key}" for key in _LOOP), "eval.episodes", "eval.gap_episodes", "logger", "paths")
+STRETCHED = ("cosine", "linear")  # schedules that end with the last step
 
 
 def train_run(config: dict[str, Any], command: Sequence[str], folder: Path | None = None) -> None:
@@ -32,17 +34,16 @@ def train_run(config: dict[str, Any], command: Sequence[str], folder: Path | Non
     if folder is not None:
         run = RunFolder.claim(folder, config, command)
         with _recorded(run):
-            _carry_out(config, run, resume=False)
+            _carry_out(config, open_source(config), run, resume=False)
         return
     source = open_source(config)
     if not _first_process():
-        from metamtl.trainer.session import run_session
-
-        run_session(config, source, None, resume=False)
+        _carry_out(config, source, None, resume=False)
         return
+    _refuse_what_cannot_be_built(config, source)
     run = RunFolder.create(Path(config["paths"]["outputs"]).expanduser(), config, command, run_label(config))
     with _recorded(run):
-        _carry_out(config, run, resume=False)
+        _carry_out(config, source, run, resume=False)
 
 
 def resume_run(folder: Path, overrides: Sequence[str] = ()) -> None:
@@ -53,12 +54,17 @@ def resume_run(folder: Path, overrides: Sequence[str] = ()) -> None:
         if _first_process():
             print(f"{folder} is complete; raise trainer.steps to train on: metamtl resume {folder} trainer.steps=...")
         return
+    source = open_source(config)
+    refuse_other_data(source, run)
     if not _first_process():
-        _carry_out(config, None, resume=True)
+        _carry_out(config, source, None, resume=True)
         return
+    schedule = config["trainer"]["schedule"]["name"]
+    if schedule in STRETCHED and config["trainer"]["steps"] != run.config()["trainer"]["steps"]:
+        print(f"The {schedule} schedule now ends at step {config['trainer']['steps']}: the rate rises again from here.")
     with _recorded(run):
         run.resume(sys.argv)
-        _carry_out(config, run, resume=True)
+        _carry_out(config, source, run, resume=True)
 
 
 def run_label(config: Mapping[str, Any]) -> str:
@@ -67,11 +73,28 @@ def run_label(config: Mapping[str, Any]) -> str:
     return own or f"{config['algo']['name']}-{config['data']['name']}-s{config['seed']}"
 
 
-def _carry_out(config: dict[str, Any], run: RunFolder | None, resume: bool) -> None:
-    source = open_source(config)
+def refuse_other_data(source: Source, run: RecordFolder) -> None:
+    """MetamtlError where the data is not what the run was trained on: classes may have changed their split since."""
+    trained = run.meta().get("data")
+    if trained is not None and trained != source.fingerprint:
+        raise MetamtlError(
+            f"The data set {source.name} has changed since {run.path} was started (its fingerprint is now "
+            f"{source.fingerprint[:12]}, not {trained[:12]}), so classes that were trained on may now be held out: "
+            "restore the data, or start a new run."
+        )
+
+
+def _carry_out(config: dict[str, Any], source: Source, run: RunFolder | None, resume: bool) -> None:
     from metamtl.trainer.session import run_session
 
     run_session(config, source, run, resume)
+
+
+def _refuse_what_cannot_be_built(config: dict[str, Any], source: Source) -> None:
+    """Building takes milliseconds: a network that does not fit the data leaves no folder behind."""
+    from metamtl.build import build_parts
+
+    build_parts(config, source)
 
 
 @contextmanager

@@ -79,7 +79,12 @@ def _records(
 def _announce(run: RunFolder | None, parts: Parts, world: World, notes: list[str]) -> None:
     if run is None:
         return
-    run.update_meta(device=str(parts.device), processes=world.size, threads=torch.get_num_threads())
+    run.update_meta(
+        device=str(parts.device),
+        processes=world.size,
+        threads=torch.get_num_threads(),
+        data=parts.source.fingerprint,
+    )
     display = Display("", 0, 0, visible=True)
     for note in notes:
         display.note(note)
@@ -103,7 +108,8 @@ def _test(parts: Parts, world: World, run: RunFolder | None, trainer: Trainer, s
         "tasks_per_second": progress.tasks / max(progress.seconds, 1e-9),
         "seconds": progress.seconds,
     }
-    result["best"] = {"step": progress.best_step or 0, f"val/{metric}": progress.best_value or 0.0}
+    assert progress.best_step is not None and progress.best_value is not None  # training ends with a validation
+    result["best"] = {"step": progress.best_step, f"val/{metric}": progress.best_value}
     if run is not None:
         write_result(run, result, figures)
         plot_curves(run)

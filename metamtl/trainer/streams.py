@@ -66,7 +66,8 @@ class MinibatchStream(Stream):
         share = slice(self.world.rank if mine else 0, None, self.world.size)
         prepare = self.parts.preparation
         x, y = prepare.inputs(self.source.gather(items[share])), prepare.targets(labels[share])
-        update = self.parts.engine.minibatch_gradient(Minibatch(Examples(x, y, self.parts.family.classes)), step)
+        noise = step * self.world.size + self.world.rank  # each share drops its own activations
+        update = self.parts.engine.minibatch_gradient(Minibatch(Examples(x, y, self.parts.family.classes)), noise)
         return update if mine else _emptied(update)
 
 
