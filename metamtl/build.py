@@ -54,7 +54,7 @@ class Parts:
 
 
 def build_parts(config: Mapping[str, Any], source: Source, trained: TaskShape | None = None) -> Parts:
-    """All objects, with initial weights that depend on `seed` alone; UsageError for a device that is not there.
+    """All objects, with initial weights that depend on `seed` alone; UsageError for a device or stage that is absent.
 
     `trained` is the test shape that the learner was made for, where it is now tested on another.
     """
@@ -69,6 +69,7 @@ def build_parts(config: Mapping[str, Any], source: Source, trained: TaskShape | 
     learner: Learner = build(
         "algo", config["algo"], backbone=backbone, family=family, norm=config["backbone"]["norm"]
     ).to(device, dtype)
+    _refuse_unknown_stages(config, [stage.name for stage in learner.stages[:-1]])
     learner.network.transductive = trainer["transductive"]
     engine = Engine(learner, learner.network, config["engine"], noise_seed=seed)
     preparation = Preparation(source.preprocessing, device, dtype)
@@ -88,3 +89,9 @@ def choose_device(name: str) -> torch.device:
     torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
     return torch.device(name, torch.cuda.current_device())
+
+
+def _refuse_unknown_stages(config: Mapping[str, Any], known: list[str]) -> None:
+    if wrong := [name for name in config["trainer"]["stages"] if name not in known]:
+        there = f"its earlier stages are {', '.join(known)}" if known else "it has no earlier stage"
+        raise UsageError(f"trainer.stages.{wrong[0]}: algo={config['algo']['name']} has no such stage; {there}.")

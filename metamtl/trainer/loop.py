@@ -49,7 +49,6 @@ class Trainer:
         self.trackers, self.stop = trackers, stop
         self.options: Mapping[str, Any] = parts.config["trainer"]
         self.stages = parts.learner.stages
-        _refuse_unknown_stages(self.options["stages"], [stage.name for stage in self.stages[:-1]], parts)
         self.state = State(Progress(), self._optimizer(), None)
         self.display = Display("", 0, 0, visible=False)
 
@@ -79,11 +78,13 @@ class Trainer:
                 # a stage is trained, averaged and selected for itself
                 progress.stopped_early, progress.stale = False, 0
                 progress.best_step = progress.best_value = self.state.ema = None
+                progress.validated = -1
                 self.state.optimizer = self._optimizer()
+            self._save()
+            # after the last save, so that a run resumed with more steps drops what only its end asked for
             if progress.validated != progress.total:
                 self._validate(progress)
-            self._save()
-            self._record_means(progress)  # after the last save, so that a run resumed with more steps drops the line
+            self._record_means(progress)
 
     # ---- a stage ----
 
@@ -242,12 +243,6 @@ class Trainer:
             return int(self.options["steps"])
         name = self.stages[stage].name
         return int(self.options["stages"].get(name, {}).get("steps", self.options["steps"]))
-
-
-def _refuse_unknown_stages(given: Mapping[str, Any], known: list[str], parts: Parts) -> None:
-    if wrong := [name for name in given if name not in known]:
-        there = f"its earlier stages are {', '.join(known)}" if known else "it has no earlier stage"
-        raise UsageError(f"trainer.stages.{wrong[0]}: algo={parts.config['algo']['name']} has no such stage; {there}.")
 
 
 def _improves(value: float, best: float | None, higher_is_better: bool) -> bool:

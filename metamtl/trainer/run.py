@@ -59,6 +59,7 @@ def resume_run(folder: Path, overrides: Sequence[str] = ()) -> None:
     if not _first_process():
         _carry_out(config, source, None, resume=True)
         return
+    _refuse_what_cannot_be_built(config, source)
     schedule = config["trainer"]["schedule"]["name"]
     if schedule in STRETCHED and config["trainer"]["steps"] != run.config()["trainer"]["steps"]:
         print(f"The {schedule} schedule now ends at step {config['trainer']['steps']}: the rate rises again from here.")
@@ -91,7 +92,7 @@ def _carry_out(config: dict[str, Any], source: Source, run: RunFolder | None, re
 
 
 def _refuse_what_cannot_be_built(config: dict[str, Any], source: Source) -> None:
-    """Building takes milliseconds: a network that does not fit the data leaves no folder behind."""
+    """Building takes milliseconds: a network that does not fit the data leaves no folder behind, or a run as it was."""
     from metamtl.build import build_parts
 
     build_parts(config, source)
