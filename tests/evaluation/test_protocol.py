@@ -268,3 +268,27 @@ def test_the_gap_is_meta_train_minus_meta_test(runs: Runs, tmp_path: Path) -> No
     assert result["gap"]["accuracy"] == means[0] - means[1]
     run = runs.copy(runs.finished("protonet"), tmp_path)
     assert "gap" not in _result(_evaluated(run, "eval.gap_episodes=0"))
+
+
+def test_large_images_are_embedded_in_small_blocks_of_the_same_bits_on_two_processes(
+    runs: Runs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A block of 84x84x3 images is a 27th of one of 28x28: the 36 test items are two blocks, one a process."""
+    large = ("data.size=84", "data.channels=rgb", "trainer.steps=0", "eval.gap_episodes=0")
+    run = runs.copy(runs.finished("protonet", *large), tmp_path)
+    words = command("eval", str(run), "eval.episodes=120")
+    ended(words, tmp_path)
+    assert [one.end() for one in start_together(2, words, tmp_path)] == [0, 0]
+    folders = list(run.glob("eval/*"))
+    assert len(folders) == 2
+    assert len({(folder / "episodes.npy").read_bytes() for folder in folders}) == 1
+    embedded = []
+    query = Network.query
+
+    def counted(self: Network, x: Any, *rest: Any, **options: Any) -> Tensor:
+        embedded.append(len(x))
+        return query(self, x, *rest, **options)
+
+    monkeypatch.setattr(Network, "query", counted)
+    evaluate_run(run, ["eval.episodes=120"])
+    assert embedded == [18, 18]

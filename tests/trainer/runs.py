@@ -14,6 +14,7 @@ import torch
 
 from metamtl.config.compose import compose, merge
 from metamtl.runs import metrics
+from metamtl.trainer.run import train_run
 from tests.data.image_files import png, unpacked
 from tests.trainer.processes import command, ended, training
 
@@ -88,6 +89,17 @@ def shared_runs(base: Path) -> Runs:
 def only_run(folder: Path) -> Path:
     (found,) = (folder / "outputs").glob("*/meta.json")
     return found.parent
+
+
+def trained_here(config: dict[str, Any], folder: Path) -> Path:
+    """The folder of a run in this process."""
+    train_run({**config, "paths": {**config["paths"], "outputs": str(folder / "outputs")}}, ["metamtl", "train"])
+    return only_run(folder)
+
+
+def files(folder: Path) -> dict[Path, bytes]:
+    """All that a folder holds."""
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def resumed(run: Path, *changes: str) -> str:

@@ -15,7 +15,6 @@ from metamtl.engine.world import World
 from metamtl.errors import UsageError
 from metamtl.evaluation.protocol import evaluate_episodes
 from metamtl.runs import metrics
-from metamtl.trainer import session
 from metamtl.trainer.optim import clip, make_optimizer, rate_factor
 from metamtl.trainer.run import resume_run, train_run
 from metamtl.trainer.streams import stream_of
@@ -24,12 +23,6 @@ from tests.trainer.runs import Runs, only_run, outcome, weights
 
 OPTIMIZER = {"name": "adam", "lr": 0.1, "weight_decay": 0.0, "momentum": 0.0, "nesterov": False}
 SCHEDULE = {"name": "constant", "warmup": 0, "every": 10, "at": [], "factor": 0.5, "final": 0.0}
-
-
-@pytest.fixture(autouse=True)
-def _no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Drawing curves takes longer than these runs and is tested elsewhere."""
-    monkeypatch.setattr(session, "plot_curves", lambda run: None)
 
 
 def _trained(runs: Runs, folder: Path, *changes: str, kind: str = "sinusoid", **sections: Any) -> Path:
