@@ -71,7 +71,10 @@ def build_parts(config: Mapping[str, Any], source: Source, trained: TaskShape | 
     ).to(device, dtype)
     _refuse_unknown_stages(config, [stage.name for stage in learner.stages[:-1]])
     learner.network.transductive = trainer["transductive"]
-    engine = Engine(learner, learner.network, config["engine"], noise_seed=seed)
+    how = config["engine"]
+    if how == "auto" and trainer["precision"] == "bfloat16":
+        how = "loop"  # under vmap, autocast leaves convolutions and linear layers in float32 (torch 2.13, CPU)
+    engine = Engine(learner, learner.network, how, noise_seed=seed)
     preparation = Preparation(source.preprocessing, device, dtype)
     return Parts(config, source, family, learner, engine, preparation, device, train_shape, test_shape)
 

@@ -7,6 +7,9 @@ from pathlib import Path
 
 import pytest
 
+# before torch is imported: the tests' networks are tiny, and several processes of one thread each beat one of several
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 
 @pytest.fixture(scope="session")
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
