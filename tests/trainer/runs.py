@@ -43,6 +43,7 @@ KINDS = {
     "sinusoid": (
         "algo=maml",
         "data=sinusoid",
+        "trainer.schedule.name=constant",
         "task.shots=5",
         "task.queries=5",
         "algo.inner_lr=0.01",
