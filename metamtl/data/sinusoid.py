@@ -72,14 +72,7 @@ class Sinusoid(Source):
         # rounded first, so that y is the wave's value at the x that the network sees
         x: Floats = _within(self.inputs, uniform(keys[:, None, None], _X, points)).astype(np.float32)
         y: Floats = (amplitude * np.sin(x.astype(np.float64) - phase)).astype(np.float32)
-        return EpisodeArrays(
-            episodes=episodes,
-            ways=None,
-            support_x=x[:, :shots],
-            support_y=y[:, :shots],
-            query_x=x[:, shots:],
-            query_y=y[:, shots:],
-        )
+        return EpisodeArrays.of_points(episodes, x, y, shots)
 
 
 def _within(ends: tuple[float, float], fraction: NDArray[np.float64]) -> NDArray[np.float64]:

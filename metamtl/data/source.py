@@ -57,6 +57,11 @@ class EpisodeArrays:
     query_x: NDArray[Any]
     query_y: NDArray[Any]
 
+    @classmethod
+    def of_points(cls, episodes: IntArray, x: NDArray[Any], y: NDArray[Any], shots: int) -> EpisodeArrays:
+        """Regression tasks from points x and y [T, N, ...]: the first `shots` are the support set."""
+        return cls(episodes, None, x[:, :shots], y[:, :shots], x[:, shots:], y[:, shots:])
+
 
 class Source(ABC):
     """A stream of tasks. Episode i of a split is a pure function of (key, i), see `metamtl.data.sampler`."""

@@ -59,14 +59,7 @@ class TorchmetaToy(Source):
     def _tasks(self, episodes: IntArray, keys: NDArray[np.uint64], shots: int, queries: int) -> EpisodeArrays:
         points = np.stack([self._points(key, shots + queries) for key in keys])  # [T, shots + queries, 2, 1]
         x, y = points[:, :, 0], points[:, :, 1]
-        return EpisodeArrays(
-            episodes=episodes,
-            ways=None,
-            support_x=x[:, :shots],
-            support_y=y[:, :shots],
-            query_x=x[:, shots:],
-            query_y=y[:, shots:],
-        )
+        return EpisodeArrays.of_points(episodes, x, y, shots)
 
     def _points(self, key: np.uint64, count: int) -> NDArray[np.float64]:
         """[count, 2, 1]: x and y of one task.

@@ -1,4 +1,4 @@
-"""The task axis: runs a learner on every task of a batch and returns the mean loss's exact meta-gradient.
+"""The task axis: runs a learner on every task of a batch and returns the exact meta-gradient.
 
 Tasks are run one after another (`loop`) or in chunks under `torch.func.vmap`; both give the same numbers. The
 meta-gradient is that of the sum over tasks, taken backward through the vectorised tasks, which is right because no
@@ -64,7 +64,7 @@ class Engine:
 
         A caller divides by the number of tasks, over all processes.
         """
-        weights: Weights = {name: w for name, w in self.learner.named_parameters() if w.requires_grad}
+        weights = self._weights()
         total = Update({name: torch.zeros_like(w) for name, w in weights.items()}, {}, [], 0)
         for batch in self._chunks(batches):
             losses, (figures, statistics) = self._run(batch, weights, self._noise(batch))
@@ -75,7 +75,7 @@ class Engine:
 
     def minibatch_gradient(self, minibatch: Minibatch, step: int) -> Update:
         """Summed gradient of a supervised minibatch's examples; `step` keys its noise."""
-        weights: Weights = {name: w for name, w in self.learner.named_parameters() if w.requires_grad}
+        weights = self._weights()
         with self.network.task(mix(torch.tensor(step, device=minibatch.examples.labels.device), self.noise_seed)):
             loss, figures = functional_call(self.learner, weights, (minibatch,))
             gradient = _gradient(loss, weights)
@@ -99,6 +99,9 @@ class Engine:
         return total.figures
 
     # ---- within ----
+
+    def _weights(self) -> Weights:
+        return {name: weight for name, weight in self.learner.named_parameters() if weight.requires_grad}
 
     def _noise(self, batch: TaskBatch) -> Tensor:
         return mix(batch.number, self.noise_seed)

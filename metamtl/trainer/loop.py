@@ -206,14 +206,13 @@ class Trainer:
         return patience is not None and progress.stale >= patience
 
     def _log(self, progress: Progress, figures: dict[str, float], rate: float) -> None:
-        for name, value in figures.items():
-            progress.sums[name] = progress.sums.get(name, 0.0) + value
-        progress.summed += bool(figures)  # a skipped update has none
+        if figures:  # a skipped update has none
+            for name, value in {**figures, "lr": rate}.items():
+                progress.sums[name] = progress.sums.get(name, 0.0) + value
+            progress.summed += 1
         speed = progress.tasks / max(progress.seconds, 1e-9)
         shown = {name: figures[name] for name in ("loss", self.parts.family.metric) if name in figures}
         self.display.step(progress.total, shown, speed)
-        if figures:
-            progress.sums["lr"] = progress.sums.get("lr", 0.0) + rate
         if progress.total % self.options["log_every"] == 0:
             self._record_means(progress)
             progress.sums, progress.summed = {}, 0
