@@ -11,12 +11,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
+import torch
 from torch import Tensor, nn
 
 from metamtl.backbones.norm import NormKind
 from metamtl.data.family import Family
 from metamtl.data.task import Examples, Minibatch, Task, Tensors
+from metamtl.engine.inner import Weights
 from metamtl.engine.network import Network
+from metamtl.engine.outcome import Outcome
 
 
 @dataclass(frozen=True)
@@ -28,10 +31,17 @@ class Stage:
 
 
 class Learner(nn.Module, ABC):
-    """Base of all methods; `backbone` maps x [N, ...] to features [N, backbone.features]."""
+    """Base of all methods; `backbone` maps x [N, ...] to features [N, backbone.features].
 
-    stages: ClassVar[Sequence[Stage]] = (Stage("meta", "episodes"),)
+    The trainer keeps `stage`, the name of the stage that is being trained, and `progress`, the share of its updates
+    that are done, for methods whose loss changes with them.
+    """
+
+    stages: Sequence[Stage] = (Stage("meta", "episodes"),)
+    meta_gradient: ClassVar[Literal["autograd", "own"]] = "autograd"
     network: Network
+    stage: str = ""
+    progress: float = 0.0
 
     def __init__(self, *, backbone: nn.Module, family: Family, norm: NormKind) -> None:
         super().__init__()
@@ -55,14 +65,32 @@ class Learner(nn.Module, ABC):
         outputs = self.predict(self.adapt(task.support), task.query.x)
         return self.family.loss(outputs, task.query), outputs
 
+    def own_gradient(self, task: Task) -> tuple[Weights, Tensor, Tensor]:
+        """The meta-gradient of one task by the names of the learner's weights, the query loss [] and outputs.
+
+        For learners with `meta_gradient = "own"`, such as an implicit gradient or a displacement: it is called in
+        training without an outer graph, and must not need one. Weights that it does not name get zero.
+        """
+        raise NotImplementedError(f"{type(self).__name__} leaves its meta-gradient to autograd")
+
+    def begin_stage(self, stage: str) -> None:
+        """Called once before the first update of a stage, with what earlier stages learnt in place."""
+
     def minibatch_loss(self, examples: Examples) -> tuple[Tensor, Tensor]:
         """Loss [] and outputs of a supervised minibatch, for learners with a stage of that stream."""
         raise NotImplementedError(f"{type(self).__name__} has no stage on minibatches")
 
-    def forward(self, sample: Task | Minibatch) -> tuple[Tensor, dict[str, Tensor]]:
-        """Loss [] and the figures [] of one task or minibatch, `loss` among them."""
+    def forward(self, sample: Task | Minibatch) -> Outcome:
+        """Loss, figures and own meta-gradient of one task or minibatch."""
+        gradient: Weights = {}
         if isinstance(sample, Minibatch):
-            loss, outputs = self.minibatch_loss(sample.examples)
-            return loss, {"loss": loss, **self.family.metrics(outputs, sample.examples)}
-        loss, outputs = self.outer_loss(sample)
-        return loss, {"loss": loss, **self.family.metrics(outputs, sample.query)}
+            examples = sample.examples
+            loss, outputs = self.minibatch_loss(examples)
+        elif self.training and self.meta_gradient == "own":
+            examples = sample.query
+            with torch.no_grad():
+                gradient, loss, outputs = self.own_gradient(sample)
+        else:
+            examples = sample.query
+            loss, outputs = self.outer_loss(sample)
+        return Outcome(loss, {"loss": loss, **self.family.metrics(outputs, examples)}, gradient)

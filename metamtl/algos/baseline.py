@@ -7,7 +7,7 @@ with momentum (and dampening, as the authors' code has it) on the frozen feature
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -27,7 +27,7 @@ from metamtl.registry import register
 class Baseline(EmbeddingLearner):
     """Trained on minibatches; `fit` trains a task's head for `head_epochs` passes over its support set."""
 
-    stages: ClassVar[Sequence[Stage]] = (Stage("pretrain", "minibatches"),)
+    stages: Sequence[Stage] = (Stage("pretrain", "minibatches"),)
 
     def __init__(
         self,

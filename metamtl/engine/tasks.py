@@ -21,12 +21,13 @@ from metamtl.backbones.norm import Statistics
 from metamtl.backbones.vectorised import vectorised
 from metamtl.data.task import Examples, Minibatch, Task, TaskBatch, Tensors, size
 from metamtl.engine.network import Network
+from metamtl.engine.outcome import Outcome
 
 How = Literal["auto", "loop", "vmap"]
 Weights = dict[str, Tensor]
 Figures = dict[str, Tensor]
 Pair = tuple[Tensors, Tensors]
-Outcome = tuple[Tensor, tuple[Figures, list[Statistics]]]
+Observed = tuple[Outcome, list[Statistics]]
 EXAMPLES_A_CHUNK = 320  # activations of more 28x28 images than this leave the processor's caches (measured, Conv-4)
 PIXELS = 28 * 28
 
@@ -67,17 +68,18 @@ class Engine:
         weights = self._weights()
         total = Update({name: torch.zeros_like(w) for name, w in weights.items()}, {}, [], 0)
         for batch in self._chunks(batches):
-            losses, (figures, statistics) = self._run(batch, weights, self._noise(batch))
-            for name, g in _gradient(losses.sum(), weights).items():
+            outcome, statistics = self._run(batch, weights, self._noise(batch))
+            own = {name: g.sum(0) for name, g in outcome.gradient.items()}
+            for name, g in (own or _gradient(outcome.loss.sum(), weights)).items():
                 total.gradient[name] += g
-            _add(total, figures, statistics, len(batch))
+            _add(total, outcome.figures, statistics, len(batch))
         return total
 
     def minibatch_gradient(self, minibatch: Minibatch, step: int) -> Update:
         """Summed gradient of a supervised minibatch's examples; `step` keys its noise."""
         weights = self._weights()
         with self.network.task(mix(torch.tensor(step, device=minibatch.examples.labels.device), self.noise_seed)):
-            loss, figures = functional_call(self.learner, weights, (minibatch,))
+            loss, figures, _ = functional_call(self.learner, weights, (minibatch,))
             gradient = _gradient(loss, weights)
             statistics = self.network.observed()
         count = size(minibatch.examples.x)
@@ -94,8 +96,8 @@ class Engine:
         total = Update({}, {}, [], 0)
         with torch.no_grad():
             for batch in self._chunks(batches):
-                _, (figures, _) = self._run(batch, {}, None)
-                _add(total, figures, [], len(batch))
+                outcome, _ = self._run(batch, {}, None)
+                _add(total, outcome.figures, [], len(batch))
         return total.figures
 
     # ---- within ----
@@ -112,30 +114,33 @@ class Engine:
             for start in range(0, len(batch), size):
                 yield batch.part(slice(start, start + size))
 
-    def _run(self, batch: TaskBatch, weights: Weights, noise: Tensor | None) -> Outcome:
-        """Losses [T], figures [T] and statistics [T, C] of a chunk."""
+    def _run(self, batch: TaskBatch, weights: Weights, noise: Tensor | None) -> Observed:
+        """Outcome [T] and statistics [T, C] of a chunk."""
         ways = batch.support.ways
 
-        def one(support: Pair, query: Pair, number: Tensor, key: Tensor | None) -> Outcome:
+        def one(support: Pair, query: Pair, number: Tensor, key: Tensor | None) -> Observed:
             task = Task(Examples(*support, ways), Examples(*query, ways), number)
             with self.network.task(key):
-                loss, figures = functional_call(self.learner, weights, (task,))
-                return loss, (figures, self.network.observed())
+                return functional_call(self.learner, weights, (task,)), self.network.observed()
 
         if len(batch) == 1:
             return _one_by_one(one, batch, noise)
         parts = (batch.support.x, batch.support.y), (batch.query.x, batch.query.y), batch.number
         with vectorised():
-            outcome: Outcome = vmap(one, in_dims=(0, 0, 0, None if noise is None else 0))(*parts, noise)
-            return outcome
+            observed: Observed = vmap(one, in_dims=(0, 0, 0, None if noise is None else 0))(*parts, noise)
+            return observed
 
 
-def _one_by_one(one: Callable[..., Outcome], batch: TaskBatch, noise: Tensor | None) -> Outcome:
+def _one_by_one(one: Callable[..., Observed], batch: TaskBatch, noise: Tensor | None) -> Observed:
     task = batch.single()
     key = None if noise is None else noise.squeeze(0)
-    loss, (figures, statistics) = one((task.support.x, task.support.y), (task.query.x, task.query.y), task.number, key)
+    outcome, statistics = one((task.support.x, task.support.y), (task.query.x, task.query.y), task.number, key)
     rows = [(mean.unsqueeze(0), var.unsqueeze(0)) for mean, var in statistics]
-    return loss.unsqueeze(0), ({name: value.unsqueeze(0) for name, value in figures.items()}, rows)
+    return Outcome(outcome.loss.unsqueeze(0), _rows(outcome.figures), _rows(outcome.gradient)), rows
+
+
+def _rows(values: Figures) -> Figures:
+    return {name: value.unsqueeze(0) for name, value in values.items()}
 
 
 def _add(total: Update, figures: Figures, statistics: list[Statistics], tasks: int) -> None:

@@ -67,6 +67,7 @@ class Trainer:
         label = f"{self.parts.config['algo']['name']} on {self.parts.source.name}"
         with Display(label, total, progress.total, self.world.first) as self.display:
             if progress.total == 0:
+                self.parts.learner.begin_stage(self.stages[0].name)
                 self._save()
             if progress.stopped_early:
                 self.display.note(f"stopped at step {progress.total}: raise trainer.patience to train on")
@@ -79,6 +80,7 @@ class Trainer:
                 progress.stopped_early, progress.stale = False, 0
                 progress.best_step = progress.best_value = self.state.ema = None
                 progress.validated = -1
+                self.parts.learner.begin_stage(self.stages[progress.stage].name)
                 self.state.optimizer = self._optimizer()
             self._save()
             # after the last save, so that a run resumed with more steps drops what only its end asked for
@@ -92,6 +94,7 @@ class Trainer:
         stream = stream_of(self.parts, self.stages[progress.stage], self.world)
         steps = self._steps(progress.stage)
         self.parts.learner.train()
+        self.parts.learner.stage = self.stages[progress.stage].name
         while progress.step < steps and not progress.stopped_early:
             stopping, better = self._step(stream, progress, steps), False
             if progress.total % self.options["validate_every"] == 0:
@@ -106,6 +109,7 @@ class Trainer:
         """One update; returns the signal that asks to stop after it, 0 for none."""
         started = time.perf_counter()
         rate = self.options["optimizer"]["lr"] * rate_factor(self.options["schedule"], progress.step, steps)
+        self.parts.learner.progress = progress.step / steps
         with self.parts.autocast():
             update = stream.update(progress.step)
         stopping, figures = self._share(update)

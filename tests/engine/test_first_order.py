@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.autograd.graph import Node
 
 from metamtl.data.task import TaskBatch
-from metamtl.engine.tasks import Engine, How, Outcome
+from metamtl.engine.tasks import Engine, How, Observed
 from tests.engine.made import POOLED, Method, anil, batch_of, fomaml, learner_of, maml
 
 NORM = "batch"
@@ -62,11 +62,11 @@ class Watched(Engine):
 
     graph = Graph(-1, -1)
 
-    def _run(self, batch: TaskBatch, weights: dict[str, Tensor], noise: Tensor | None) -> Outcome:
-        outcome = super()._run(batch, weights, noise)
+    def _run(self, batch: TaskBatch, weights: dict[str, Tensor], noise: Tensor | None) -> Observed:
+        observed = super()._run(batch, weights, noise)
         tensors = {"x": batch.support.x, "y": batch.support.y, "query x": batch.query.x, "query y": batch.query.y}
-        self.graph = graph_of(outcome[0].sum(), {**weights, **tensors})  # type: ignore[dict-item]
-        return outcome
+        self.graph = graph_of(observed[0].loss.sum(), {**weights, **tensors})  # type: ignore[dict-item]
+        return observed
 
 
 def measured(method: Method, how: How) -> Graph:
