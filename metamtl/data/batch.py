@@ -24,12 +24,11 @@ class Preparation:
 
     def inputs(self, array: NDArray[Any]) -> Tensor:
         """x [..., C, H, W] as bytes, or floats of any shape, as the network takes them."""
-        x = torch.from_numpy(np.ascontiguousarray(array)).to(self.device)
-        if x.dtype is not torch.uint8:
-            return x.to(self.dtype)
-        x = x.to(self.dtype) / 255
+        if array.dtype != np.uint8:
+            return torch.from_numpy(np.ascontiguousarray(array)).to(self.device, self.dtype)
+        x = self._scaled(array)
         if self.mean is not None and self.std is not None:
-            x = (x - self.mean) / self.std
+            x.sub_(self.mean).div_(self.std)
         return x
 
     def targets(self, array: NDArray[Any]) -> Tensor:
@@ -44,6 +43,13 @@ class Preparation:
             query=Examples(self.inputs(arrays.query_x), self.targets(arrays.query_y), arrays.ways),
             number=torch.from_numpy(arrays.episodes).to(self.device),
         )
+
+    def _scaled(self, array: NDArray[Any]) -> Tensor:
+        """Bytes [...] as new floats in [0, 1]; numpy divides block by block, without a pass over floats undivided."""
+        if self.device.type == "cpu":
+            floats = np.float64 if self.dtype is torch.float64 else np.float32
+            return torch.from_numpy(np.divide(array, floats(255), dtype=floats, order="C")).to(self.dtype)
+        return torch.from_numpy(np.ascontiguousarray(array)).to(self.device).to(self.dtype).div_(255)
 
     def _per_channel(self, values: Any) -> Tensor | None:
         if values is None:

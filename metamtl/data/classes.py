@@ -20,6 +20,8 @@ from metamtl.data.source import EpisodeArrays, IntArray, Source, Split, TaskShap
 from metamtl.data.store import Packed
 from metamtl.errors import MetamtlError, UsageError
 
+TURNED_BYTES = 1 << 29  # turned copies of no more than this are kept in memory; a larger set is turned as it is read
+
 
 class ClassSource(Source):
     """Tasks from classes of packed examples: images [channels, height, width], or any shape unrotated.
@@ -64,6 +66,8 @@ class ClassSource(Source):
             split: _table(packed, names, TURNS if split in rotations else 1, within_group)
             for split, names in splits.items()
         }
+        self._keeps_turns = bool(rotated) and TURNS * self._x.nbytes <= TURNED_BYTES
+        self._turned: NDArray[Any] | None = None
         self._items: dict[Split, IntArray] = {}
         self._label = self._first_labels()
         self._order: tuple[tuple[Split, int, int], IntArray] | None = None
@@ -101,6 +105,8 @@ class ClassSource(Source):
         example, turns = np.divmod(flat, TURNS)
         if not turns.any():
             found = self._x[example]
+        elif self._keeps_turns:
+            found = self._every_turn()[flat]
         else:
             found = np.empty((len(flat), *self.input_shape), dtype=self._x.dtype)
             for turn in range(TURNS):
@@ -181,6 +187,15 @@ class ClassSource(Source):
         if split not in self._tables:
             raise UsageError(f"{self.name} has no {split} split.")
         return self._tables[split]
+
+    def _every_turn(self) -> NDArray[Any]:
+        """[examples * TURNS, ...]: the row of each item, made when the first turned one is asked for."""
+        if self._turned is None:
+            turned = np.empty((len(self._x), TURNS, *self.input_shape), dtype=self._x.dtype)
+            for turn in range(TURNS):
+                turned[:, turn] = np.rot90(self._x, turn, axes=(-2, -1))
+            self._turned = turned.reshape(-1, *self.input_shape)
+        return self._turned
 
     def _first_labels(self) -> IntArray:
         """[examples]: the label of the example's class unturned, -1 where no split has it."""
