@@ -22,6 +22,10 @@ class UsageError(MetamtlError):
         self.problems = problems
 
 
+class Pruned(MetamtlError):  # noqa: N818 (a verdict is no error)
+    """Whoever watches the validations of a run has ended it early; the message is the reason."""
+
+
 class Interrupted(MetamtlError):  # noqa: N818 (an interruption is no error)
     """The run was asked to stop by a signal and has saved its state; exit code 128 + signal."""
 

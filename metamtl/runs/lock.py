@@ -39,6 +39,42 @@ def hold(run: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
+def held(run: Path) -> bool:
+    """Whether a process holds the run at `run`; False where there is no such folder, or no locks."""
+    try:
+        descriptor = os.open(run / ".lock", os.O_RDWR)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        return error.errno in _TAKEN
+    finally:
+        os.close(descriptor)
+    return False
+
+
+def deserted(run: Path) -> bool:
+    """Whether the last process that held the run at `run` was one of this machine and is gone; False if unknown.
+
+    Only looks: taking the lock to see whether it is free would refuse a process that starts at that moment.
+    """
+    try:
+        holder = json.loads((run / ".lock").read_bytes())
+        pid, host = int(holder["pid"]), holder["host"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+    if host != socket.gethostname():
+        return False
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    except (OSError, OverflowError):  # another user's process, or no number of one
+        return False
+    return False
+
+
 def _take(descriptor: int, run: Path) -> None:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

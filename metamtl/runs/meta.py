@@ -13,7 +13,7 @@ from typing import Any, Literal
 from metamtl.runs.files import read_json, write_json
 from metamtl.runs.redact import redact_command, redact_text
 
-Status = Literal["running", "completed", "failed", "interrupted"]
+Status = Literal["running", "completed", "failed", "interrupted", "pruned"]
 Kind = Literal["run", "evaluation"]
 
 _PACKAGES = ("metamtl", "torch", "numpy", "hydra-core", "omegaconf", "torchjd")
