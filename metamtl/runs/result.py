@@ -24,11 +24,15 @@ class Summary(TypedDict):
 
 
 class Training(TypedDict, total=False):
-    """Outer updates of all stages, tasks (in supervised stages examples) a second, wall-clock seconds."""
+    """Outer updates of all stages, tasks (in supervised stages examples) a second, wall-clock seconds.
+
+    `data_wait` is the share of these seconds in which updates waited for their data.
+    """
 
     steps: int
     tasks_per_second: float
     seconds: float
+    data_wait: float
 
 
 class Model(TypedDict):

@@ -36,6 +36,7 @@ class Progress:
     skipped: int = 0  # updates left out because they were not finite
     tasks: int = 0
     seconds: float = 0.0  # spent on updates
+    waited: float = 0.0  # of these, for their data
     sums: dict[str, float] = field(default_factory=dict)  # of figures since the last line of metrics
     summed: int = 0
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import torch
@@ -14,13 +15,25 @@ def make_optimizer(options: Mapping[str, Any], parameters: Iterable[nn.Parameter
     """The optimiser of `trainer.optimizer`."""
     rate, decay, momentum = options["lr"], options["weight_decay"], options["momentum"]
     if options["name"] == "adam":
-        return torch.optim.Adam(parameters, lr=rate, weight_decay=decay)
+        return _uncompiled(torch.optim.Adam)(parameters, lr=rate, weight_decay=decay)
     if options["name"] == "adamw":
-        return torch.optim.AdamW(parameters, lr=rate, weight_decay=decay)
+        return _uncompiled(torch.optim.AdamW)(parameters, lr=rate, weight_decay=decay)
     if options["name"] == "rmsprop":
-        return torch.optim.RMSprop(parameters, lr=rate, weight_decay=decay, momentum=momentum)
+        return _uncompiled(torch.optim.RMSprop)(parameters, lr=rate, weight_decay=decay, momentum=momentum)
     nesterov = options["nesterov"] and momentum > 0
-    return torch.optim.SGD(parameters, lr=rate, weight_decay=decay, momentum=momentum, nesterov=nesterov)
+    sgd = _uncompiled(torch.optim.SGD)
+    return sgd(parameters, lr=rate, weight_decay=decay, momentum=momentum, nesterov=nesterov)
+
+
+def _uncompiled(kind: type[torch.optim.Optimizer]) -> Callable[..., torch.optim.Optimizer]:
+    """The same optimiser, made and used without importing torch's compiler, which takes as long as torch itself.
+
+    torch keeps these methods from being compiled by wrappers that import the compiler when they are called. Nothing is
+    compiled here, and what they wrap does the same; `step` is wrapped to switch gradients off as well.
+    """
+    wrapped = (kind.add_param_group, kind.zero_grad, kind.state_dict, kind.load_state_dict)
+    methods = {method.__name__: inspect.unwrap(method) for method in wrapped}
+    return type(kind.__name__, (kind,), {**methods, "step": torch.no_grad()(inspect.unwrap(kind.step))})
 
 
 def rate_factor(schedule: Mapping[str, Any], step: int, steps: int) -> float:

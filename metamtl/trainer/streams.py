@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 
 import numpy as np
@@ -21,26 +24,38 @@ from metamtl.errors import UsageError
 class Stream(ABC):
     """Summed gradients of a stage's updates; each process computes its share of every update."""
 
+    def __init__(self, parts: Parts, stage: Stage, world: World) -> None:
+        self.parts, self.world = parts, world
+        self.key = train_key(parts.config["seed"], stage.name)
+        self.waited = 0.0  # seconds that updates have waited for their data
+
     @abstractmethod
     def update(self, step: int) -> Update:
         """This process's share of update `step`."""
+
+    @contextmanager
+    def _waiting(self) -> Iterator[None]:
+        started = time.perf_counter()
+        yield
+        self.waited += time.perf_counter() - started
 
 
 class EpisodeStream(Stream):
     """Update `step` holds the training episodes step * meta_batch to (step + 1) * meta_batch - 1."""
 
     def __init__(self, parts: Parts, stage: Stage, world: World) -> None:
-        self.parts, self.world = parts, world
+        super().__init__(parts, stage, world)
         self.meta_batch: int = parts.config["trainer"]["meta_batch"]
-        self.key = train_key(parts.config["seed"], stage.name)
 
     def update(self, step: int) -> Update:
         """The meta-gradient of this process's episodes."""
         first = step * self.meta_batch
         mine = np.arange(first + self.world.rank, first + self.meta_batch, self.world.size)
         numbers = mine if len(mine) else np.array([first])
-        arrays = self.parts.source.episodes("train", self.parts.train_shape, numbers, self.key)
-        update = self.parts.engine.meta_gradient([self.parts.preparation.batch(group) for group in arrays])
+        with self._waiting():
+            arrays = self.parts.source.episodes("train", self.parts.train_shape, numbers, self.key)
+            batches = [self.parts.preparation.batch(group) for group in arrays]
+        update = self.parts.engine.meta_gradient(batches)
         return update if len(mine) else _emptied(update)
 
 
@@ -55,17 +70,18 @@ class MinibatchStream(Stream):
             raise UsageError(
                 f"The stage '{stage.name}' trains on labelled examples; {parts.source.name} has no classes."
             )
-        self.parts, self.world, self.source = parts, world, parts.source
+        super().__init__(parts, stage, world)
+        self.source = parts.source
         self.size: int = parts.config["trainer"]["batch_size"]
-        self.key = train_key(parts.config["seed"], stage.name)
 
     def update(self, step: int) -> Update:
         """The gradient of this process's examples."""
-        items, labels = self.source.minibatch("train", self.size, step, self.key)
         mine = self.world.rank < self.size
         share = slice(self.world.rank if mine else 0, None, self.world.size)
         prepare = self.parts.preparation
-        x, y = prepare.inputs(self.source.gather(items[share])), prepare.targets(labels[share])
+        with self._waiting():
+            items, labels = self.source.minibatch("train", self.size, step, self.key)
+            x, y = prepare.inputs(self.source.gather(items[share])), prepare.targets(labels[share])
         noise = step * self.world.size + self.world.rank  # each share drops its own activations
         update = self.parts.engine.minibatch_gradient(Minibatch(Examples(x, y, self.parts.family.classes)), noise)
         return update if mine else _emptied(update)
