@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from itertools import pairwise
 from typing import Any
 
@@ -95,7 +97,7 @@ OPTIMIZERS: dict[str, type[torch.optim.Optimizer]] = {
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_each_name_is_torchs_optimiser_with_its_options(name: str) -> None:
     optimizer = make_optimizer(options(name), [nn.Parameter(torch.zeros(1))])
-    assert type(optimizer) is OPTIMIZERS[name]
+    assert isinstance(optimizer, OPTIMIZERS[name]) and type(optimizer).__name__ == OPTIMIZERS[name].__name__
     (group,) = optimizer.param_groups
     assert group["lr"] == 0.1 and group["weight_decay"] == 0.01
     assert group.get("momentum", 0.9) == 0.9
@@ -156,3 +158,42 @@ def test_zero_gradients_stay_zero() -> None:
     found = [torch.zeros(3)]
     assert float(clip(found, 1.0, 1.0)) == 0
     assert torch.equal(found[0], torch.zeros(3))
+
+
+# ---- without torch's compiler ----
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_optimisers_are_torchs_own_bit_for_bit(name: str) -> None:
+    left_out = ("name", "nesterov", "momentum") if name.startswith("adam") else ("name", "nesterov")
+    given = {key: value for key, value in options(name).items() if key not in left_out}
+    weights = [nn.Parameter(torch.linspace(-1, 1, 7)) for _ in range(2)]
+    ours, torchs = make_optimizer(options(name), weights[:1]), OPTIMIZERS[name](weights[1:], **given)
+    for step in range(4):
+        for weight, optimizer in zip(weights, (ours, torchs), strict=True):
+            optimizer.zero_grad()
+            assert weight.grad is None
+            weight.grad = torch.cos(torch.arange(7.0) * (step + 1))
+            optimizer.step()
+        ours.load_state_dict(ours.state_dict())
+    assert torch.equal(*weights) and not weights[0].equal(torch.linspace(-1, 1, 7))
+    assert ours.state_dict()["state"].keys() == torchs.state_dict()["state"].keys()
+    assert ours.state_dict()["param_groups"] == torchs.state_dict()["param_groups"]
+
+
+def test_no_optimiser_imports_torchs_compiler() -> None:
+    program = f"""
+import sys, torch
+from metamtl.trainer.optim import make_optimizer
+for options in {[options(name) for name in OPTIMIZERS]!r}:
+    weight = torch.nn.Parameter(torch.ones(3))
+    optimizer = make_optimizer(options, [weight])
+    optimizer.zero_grad()
+    weight.grad = torch.ones(3)
+    optimizer.step()
+    optimizer.load_state_dict(optimizer.state_dict())
+    assert weight.max() < 1
+print("torch._dynamo" in sys.modules)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
