@@ -46,14 +46,18 @@ def decode(data: bytes, *, size: int, channels: Channels, invert: bool, where: s
         with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
             if image.width * image.height > MAX_PIXELS:
                 raise ValueError(f"it has more than {MAX_PIXELS:,} pixels")
-            levels = _levels(ImageOps.exif_transpose(image), "L" if channels == "grey" else "RGB")
+            pixels = pixels_of(image, size=size, channels=channels)
     except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
         raise MetamtlError(f"The image {where} cannot be read ({_first_line(error)}).") from error
+    return 255 - pixels if invert else pixels
+
+
+def pixels_of(image: Image.Image, *, size: int, channels: Channels) -> NDArray[np.uint8]:
+    """As `decode`, from an opened image and not inverted; ValueError or OSError where its pixels cannot be read."""
+    levels = _levels(ImageOps.exif_transpose(image), "L" if channels == "grey" else "RGB")
     if levels.size != (size, size):
         levels = levels.resize((size, size), Image.Resampling.BILINEAR)
     pixels = np.asarray(levels, dtype=np.uint8)
-    if invert:
-        pixels = 255 - pixels
     return pixels[None] if channels == "grey" else np.ascontiguousarray(pixels.transpose(2, 0, 1))
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from metamtl.build import Parts
+from metamtl.data.inputs import describe_inputs
 from metamtl.data.source import Split
 from metamtl.engine.world import World
 from metamtl.evaluation.protocol import EpisodeFigures, episodes_id, evaluate_episodes
@@ -29,7 +30,12 @@ def tested(parts: Parts, world: World, after_block: Heard) -> tuple[Result, Epis
         normalisation=_normalisation(parts),
         transduction=_transduction(parts),
         engine={"tasks": parts.engine.how},
-        data={"name": parts.source.name, "fingerprint": parts.source.fingerprint, **_plain(parts.source.facts)},
+        data={
+            "name": parts.source.name,
+            "fingerprint": parts.source.fingerprint,
+            **_plain(parts.source.facts),
+            "inputs": describe_inputs(parts.source),
+        },
     )
     # a shape that the meta-train classes cannot make has no gap
     if options["gap_episodes"] >= 2 and not parts.source.problems("train", parts.test_shape):
