@@ -26,11 +26,12 @@ LAYERS = {
     "transfer": {"engine", "backbones", "data", "runs"},
     "multitask": {"engine", "backbones", "data", "runs"},
     "trackers": {"runs"},
-    "dashboard": {"runs"},
+    "comparison": {"runs", "config"},
+    "dashboard": {"comparison", "runs"},
     "evaluation": {*BUILT, "trainer"},  # these two stand side by side
     "trainer": {*BUILT, "trackers", "evaluation"},
     "build": {"algos", "transfer", "multitask", "engine", "backbones", "data", "config"},
-    "commands": {"config", "runs", "trainer", "evaluation", "data", "cli"},
+    "commands": {"comparison", "config", "runs", "trainer", "evaluation", "data", "cli"},
     "cli": {"commands", "config"},
     "failures": {"runs"},
 }
@@ -88,7 +89,7 @@ HEAVY = ("torch", "matplotlib", "wandb", "sklearn")
 @pytest.mark.parametrize(
     ("parts", "heavy"),
     [
-        (("cli.py", "config", "runs", "commands", "failures.py"), HEAVY),
+        (("cli.py", "config", "runs", "commands", "comparison", "failures.py"), HEAVY),
         (("cli.py", "commands", "config/library.py", "config/complete.py"), (*HEAVY, "hydra", "omegaconf", "numpy")),
     ],
     ids=["no torch", "no Hydra"],

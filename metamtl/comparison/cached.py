@@ -1,0 +1,107 @@
+"""Files of run folders, read once for every state of theirs: a view that is renewed reads only what has changed."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, NamedTuple, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from metamtl.errors import MetamtlError
+from metamtl.runs.config_file import read_config
+from metamtl.runs.files import read_json
+from metamtl.runs.folder import RecordFolder
+from metamtl.runs.metrics import read
+from metamtl.runs.result import read_episodes
+
+_MOST_SMALL_FILES = 8192
+_MOST_STREAMS = 512  # of 10,000 lines each they take half a gigabyte
+
+
+class Stamp(NamedTuple):
+    """What changes when a file does."""
+
+    modified: int
+    size: int
+
+
+class Curve(NamedTuple):
+    """One metric of a stream: `steps`, `values` and `seconds` of training [n], seconds NaN where none are known."""
+
+    steps: NDArray[np.float64]
+    values: NDArray[np.float64]
+    seconds: NDArray[np.float64]
+
+
+def stamp(path: Path) -> Stamp | None:
+    """The state of the file at `path`; None where there is none."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return Stamp(found.st_mtime_ns, found.st_size)
+
+
+def config(path: Path) -> dict[str, Any]:
+    """The config at `path`, shared by all who ask: not to be changed; raises MetamtlError."""
+    return _config(path, stamp(path))
+
+
+def json_object(path: Path) -> dict[str, Any]:
+    """The JSON object at `path`, shared by all who ask: not to be changed; raises MetamtlError."""
+    return _json_object(path, stamp(path))
+
+
+def episodes(folder: Path) -> dict[str, NDArray[np.float64]]:
+    """Metric -> the figures [n] of each test episode of the run or evaluation in `folder`; raises MetamtlError."""
+    record = RecordFolder(folder)
+    return _episodes(folder, stamp(record.episodes_file), stamp(record.result_file))
+
+
+def curves(path: Path) -> dict[str, Curve]:
+    """Metric (`train/loss`, `val/accuracy`) -> its curve, of the stream at `path`; {} where there is none."""
+    return _curves(path, stamp(path))
+
+
+@lru_cache(_MOST_SMALL_FILES)
+def _config(path: Path, _: Stamp | None) -> dict[str, Any]:
+    return read_config(path)
+
+
+@lru_cache(_MOST_SMALL_FILES)
+def _json_object(path: Path, _: Stamp | None) -> dict[str, Any]:
+    content = read_json(path)
+    if not isinstance(content, dict):
+        raise MetamtlError(f"{path} is damaged: it holds no JSON object.")
+    return cast(dict[str, Any], content)
+
+
+@lru_cache(_MOST_SMALL_FILES)
+def _episodes(folder: Path, *_: Stamp | None) -> dict[str, NDArray[np.float64]]:
+    return read_episodes(RecordFolder(folder))
+
+
+@lru_cache(_MOST_STREAMS)
+def _curves(path: Path, _: Stamp | None) -> dict[str, Curve]:
+    columns: dict[str, tuple[list[float], list[float]]] = {}
+    for line in read(path):
+        step = line.get("step")
+        if not isinstance(step, int | float):
+            continue
+        for name, value in line.items():
+            if name not in ("step", "split") and isinstance(value, int | float):
+                steps, values = columns.setdefault(name, ([], []))
+                steps.append(step)
+                values.append(value)
+    arrays = {name: (np.array(steps, float), np.array(values, float)) for name, (steps, values) in columns.items()}
+    clock = arrays.get("time/seconds")
+    return {name: Curve(steps, values, _seconds(steps, clock)) for name, (steps, values) in arrays.items()}
+
+
+def _seconds(
+    steps: NDArray[np.float64], clock: tuple[NDArray[np.float64], NDArray[np.float64]] | None
+) -> NDArray[np.float64]:
+    """Only lines of training carry the time, so that of a validation lies between two of theirs."""
+    return np.full(steps.size, np.nan) if clock is None else np.interp(steps, *clock)

@@ -1,0 +1,50 @@
+"""What is known of a metric by its name: which way is better, and how its figures are shown."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable
+
+from metamtl.comparison.groups import Group
+from metamtl.errors import UsageError
+
+_LOWER_IS_BETTER = frozenset({"loss", "error", "mse", "rmse", "mae", "nll", "ece", "mce", "brier", "perplexity"})
+_PERCENT = frozenset({"accuracy"})
+
+
+def lower_is_better(metric: str) -> bool:
+    """Whether the smaller figure wins; the family's name, as in `road/mse`, does not matter."""
+    return _base(metric) in _LOWER_IS_BETTER
+
+
+def in_percent(metric: str) -> bool:
+    """Whether a figure is a share that people read in percent."""
+    return _base(metric) in _PERCENT
+
+
+def chosen_metric(groups: Iterable[Group], wanted: str | None = None) -> str:
+    """`wanted`, or the metric by which most groups selected; raises UsageError where no group has it, or any."""
+    counted = [group.counted[-1] for group in groups if group.counted]
+    known = Counter(metric for record in counted for metric in record.figures)
+    if wanted is not None:
+        if wanted not in known:
+            there = f"the finished runs have {', '.join(known)}" if known else "no run is finished"
+            raise UsageError(f"--metric {wanted}: no run has this figure; {there}.")
+        return wanted
+    if not known:
+        raise UsageError("No run has figures yet: none of them is finished.")
+    selected = Counter(metric for record in counted for metric in record.validation if metric in record.figures)
+    measured = Counter({metric: count for metric, count in known.items() if metric != "loss"})
+    return (selected or measured or known).most_common(1)[0][0]
+
+
+def readable(metric: str, value: float, half: float = math.nan) -> str:
+    """`98.10 ± 0.20` of a share in percent, `0.1447` of another figure; no interval where it is NaN."""
+    scale, digits = (100.0, 2) if in_percent(metric) else (1.0, 4)
+    shown = f"{scale * value:.{digits}f}"
+    return shown if math.isnan(half) else f"{shown} ± {scale * half:.{digits}f}"
+
+
+def _base(metric: str) -> str:
+    return metric.rpartition("/")[2]

@@ -1,0 +1,94 @@
+"""Short names of groups: their options, then as few keys as tell those of equal options apart."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+Settings = Mapping[str, Any]
+# The sections that a person thinks of first; the facts of a result come where nothing else differs.
+_ORDER = ("algo", "transfer", "weighting", "data", "task", "backbone", "trainer", "eval", "result")
+_LONGEST = 40  # characters of a value
+
+
+def short_names(settings: Sequence[Settings], differing: Sequence[Settings]) -> list[str]:
+    """A name for each group, all different: `maml`, `protonet omniglot`, `maml inner_lr=0.4`.
+
+    `settings` are all of a group's, `differing` those in which the groups differ. The method comes always, other
+    options where they differ.
+    """
+    options = _options(settings, differing)
+    short = short_keys({key for one in differing for key in one})
+    names = [""] * len(settings)
+    for name in dict.fromkeys(options):
+        places = [place for place, other in enumerate(options) if other == name]
+        alike = [differing[place] for place in places]
+        keys = _telling_apart(alike, {key for one in alike for key in one if not key.endswith(".name")})
+        for place in places:
+            parts = [f"{short[key]}={shown_value(differing[place].get(key, '-'))}" for key in keys]
+            names[place] = " ".join([name, *parts])
+    return _numbered(names)
+
+
+def shown_value(value: Any) -> str:
+    """A value as a person types it; a long one is cut."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, float):
+        return f"{value:g}"
+    if isinstance(value, list):
+        return f"[{','.join(map(shown_value, value))}]"
+    text = str(value)
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}..."
+
+
+def short_keys(keys: Iterable[str]) -> dict[str, str]:
+    """The last part of each key; of keys that share it the least deep has it alone, the others are shown whole."""
+    ends: dict[str, list[str]] = {}
+    for key in sorted(keys, key=lambda key: key.count(".")):
+        ends.setdefault(key.rpartition(".")[2], []).append(key)
+    short = {key: key for alike in ends.values() for key in alike}
+    for end, (first, *others) in ends.items():
+        if not others or others[0].count(".") > first.count("."):
+            short[first] = end
+    return short
+
+
+def _options(settings: Sequence[Settings], differing: Sequence[Settings]) -> list[str]:
+    """`maml omniglot`: the method, and as few of the other options as tell the combinations apart."""
+    names = {key for one in differing for key in one if key.endswith(".name") and key.count(".") == 1}
+    chosen = ["algo.name", *_telling_apart(differing, names - {"algo.name"}, ["algo.name"])]
+    return [" ".join(str(one[key]) for key in chosen if key in one) or "runs" for one in settings]
+
+
+def _telling_apart(group: Sequence[Settings], keys: Iterable[str], known: Sequence[str] = ()) -> list[str]:
+    """As few of `keys` as tell all of `group` apart, `known` ones given: each time the one that tells most apart."""
+    candidates = sorted(keys, key=_rank)
+    most = _kinds(group, [*known, *candidates])
+    chosen: list[str] = []
+    while _kinds(group, [*known, *chosen]) < most:
+        chosen.append(max(candidates, key=lambda key: _kinds(group, [*known, *chosen, key])))  # the first of equals
+    return sorted(chosen, key=_rank)
+
+
+def _kinds(group: Sequence[Settings], keys: Sequence[str]) -> int:
+    return len({tuple(repr(one.get(key)) for key in keys) for one in group})
+
+
+def _rank(key: str) -> tuple[int, str]:
+    section = key.partition(".")[0]
+    return (_ORDER.index(section) if section in _ORDER else len(_ORDER) - 2, key)
+
+
+def _numbered(names: Sequence[str]) -> list[str]:
+    """Equal names get a number, which happens where two values look the same."""
+    counts = Counter(names)
+    seen: Counter[str] = Counter()
+    numbered = []
+    for name in names:
+        seen[name] += 1
+        numbered.append(f"{name} #{seen[name]}" if counts[name] > 1 else name)
+    return numbered

@@ -1,0 +1,141 @@
+"""A run or an evaluation as it lies on the disk: what it was told, how it stands, what it found."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from metamtl.comparison import cached
+from metamtl.comparison.cached import Curve
+from metamtl.errors import MetamtlError
+from metamtl.runs.folder import RecordFolder, RunFolder
+from metamtl.runs.meta import Kind
+from metamtl.runs.result import Result, Summary
+
+# `lost`: said to be running, by a process that is gone; `skipped`: a job of a multirun that was stopped before it
+State = Literal["running", "completed", "failed", "interrupted", "skipped", "lost", "damaged"]
+
+_TAIL = 1 << 14  # bytes at the end of a stream: several lines
+
+
+class Progress(NamedTuple):
+    """The last step that a run has written of the steps it was told to make (of its last stage)."""
+
+    step: int
+    steps: int | None
+
+
+@dataclass(frozen=True, eq=False)
+class RunRecord:
+    """One run folder or `eval/<id>` folder.
+
+    `config` and `meta` are empty where they cannot be read, which `reason` then says; they are shared and not to be
+    changed. `result` is that of result.json, for an evaluation with the cost of its run's training.
+    """
+
+    path: Path
+    kind: Kind
+    config: Mapping[str, Any]
+    meta: Mapping[str, Any]
+    result: Result | None
+    state: State
+    reason: str | None
+
+    @property
+    def run(self) -> Path:
+        """The run's folder: of an evaluation, that of the run it tested."""
+        return self.path.parent.parent if self.kind == "evaluation" else self.path
+
+    @property
+    def name(self) -> str:
+        """The folder as a person tells it from others: its name, in a multirun or an evaluation with the parent's."""
+        if self.kind == "evaluation":
+            return f"{self.run.name}/eval/{self.path.name}"
+        return f"{self.path.parent.name}/{self.path.name}" if self.path.name.isdigit() else self.path.name
+
+    @property
+    def seed(self) -> int | None:
+        """The seed of the weights and of the training episodes."""
+        seed: int | None = self.config.get("seed", self.meta.get("seed"))
+        return seed
+
+    @property
+    def started(self) -> str:
+        """When it began, in UTC as ISO 8601; empty where that is unknown."""
+        return str(self.meta.get("started") or "")
+
+    @cached_property
+    def settings(self) -> dict[str, Any]:
+        """The config with dotted keys: `{"algo.inner_lr": 0.4, ...}`."""
+        return flat(self.config)
+
+    @cached_property
+    def figures(self) -> dict[str, Summary]:
+        """Metric -> its summary over the test episodes; of several families as `family/metric`. {} without result."""
+        result = self.result or Result()
+        found = dict(result.get("test", {}))
+        for family, record in result.get("families", {}).items():
+            found |= {f"{family}/{metric}": figure for metric, figure in record.get("test", {}).items()}
+        return found
+
+    @property
+    def validation(self) -> dict[str, float]:
+        """Metric -> its validation figure at the step that was selected; {} where there is none."""
+        best = (self.result or Result()).get("best", {})
+        return {name.partition("/")[2]: value for name, value in best.items() if name.startswith("val/")}
+
+    def episodes(self, metric: str) -> NDArray[np.float64]:
+        """The figures [n] of single test episodes; raises MetamtlError where none, or not those, were kept."""
+        columns = cached.episodes(self.path)
+        if metric not in columns:
+            raise MetamtlError(f"{self.path} has kept no figures of single episodes for {metric}.")
+        column = columns[metric]
+        # columns of families with fewer episodes end in NaN
+        return column[: self.figures[metric]["episodes"]] if metric in self.figures else column
+
+    def curves(self) -> dict[str, Curve]:
+        """Metric (`train/loss`, `val/accuracy`) -> its curve over the run's training, as far as it has come."""
+        return cached.curves(RunFolder(self.run).metrics_file)
+
+    def progress(self) -> Progress | None:
+        """How far the training has come; None before its first line. Reads the end of the stream alone."""
+        step = _last_step(RunFolder(self.run).metrics_file)
+        return None if step is None else Progress(step, self.settings.get("trainer.steps"))
+
+    @property
+    def folder(self) -> RecordFolder:
+        """Where its files lie."""
+        return RecordFolder(self.path)
+
+
+def flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested mappings as one with dotted keys; empty ones leave none, lists stay values."""
+    found: dict[str, Any] = {}
+    for key, value in config.items():
+        if isinstance(value, Mapping):
+            found |= flat(value, f"{prefix}{key}.")
+        else:
+            found[f"{prefix}{key}"] = value
+    return found
+
+
+def _last_step(path: Path) -> int | None:
+    try:
+        with path.open("rb") as file:
+            file.seek(max(0, path.stat().st_size - _TAIL))
+            lines = file.read().split(b"\n")[:-1]
+    except OSError:
+        return None
+    for line in reversed(lines):
+        try:
+            return int(json.loads(line)["step"])
+        except (ValueError, KeyError, TypeError):
+            continue
+    return None
