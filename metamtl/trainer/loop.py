@@ -27,6 +27,7 @@ from metamtl.trainer import checkpoint
 from metamtl.trainer.checkpoint import Progress, State
 from metamtl.trainer.optim import clip, make_optimizer, rate_factor, set_rate
 from metamtl.trainer.progress import Display
+from metamtl.trainer.run import Watch
 from metamtl.trainer.signals import STOPPING, StopRequest, interruption
 from metamtl.trainer.streams import Stream, stream_of
 
@@ -44,9 +45,10 @@ class Trainer:
         metrics: MetricStream | None,
         trackers: TrackerGroup,
         stop: StopRequest,
+        watch: Watch | None = None,
     ) -> None:
         self.parts, self.world, self.run, self.metrics = parts, world, run, metrics
-        self.trackers, self.stop = trackers, stop
+        self.trackers, self.stop, self.watch = trackers, stop, watch
         self.options: Mapping[str, Any] = parts.config["trainer"]
         self.stages = parts.learner.stages
         self.state = State(Progress(), self._optimizer(), None)
@@ -107,7 +109,7 @@ class Trainer:
 
     def _step(self, stream: Stream, progress: Progress, steps: int) -> int:
         """One update; returns the signal that asks to stop after it, 0 for none."""
-        started = time.perf_counter()
+        started, waited = time.perf_counter(), stream.waited
         rate = self.options["optimizer"]["lr"] * rate_factor(self.options["schedule"], progress.step, steps)
         self.parts.learner.progress = progress.step / steps
         with self.parts.autocast():
@@ -123,6 +125,7 @@ class Trainer:
         progress.step, progress.total = progress.step + 1, progress.total + 1
         progress.tasks += update.tasks
         progress.seconds += time.perf_counter() - started
+        progress.waited += stream.waited - waited
         self._log(progress, {**figures, "gradient_norm": norm} if finite else {}, rate)
         return stopping
 
@@ -203,6 +206,8 @@ class Trainer:
         self._record(progress.total, "val", {**values, f"val/{family.metric}_ci95": now["ci95"]})
         text = readable(family.metric, now)
         self.display.note(f"step {progress.total}: validation {family.metric} {text}{'  (best)' if better else ''}")
+        if self.watch is not None:
+            self.watch(progress.total, values)
         return better
 
     def _out_of_patience(self, progress: Progress) -> bool:
@@ -226,6 +231,7 @@ class Trainer:
             means = {f"train/{name}": value / progress.summed for name, value in progress.sums.items()}
             speed = progress.tasks / max(progress.seconds, 1e-9)
             times = {"time/tasks_per_second": speed, "time/seconds": progress.seconds}
+            times["time/data_wait"] = progress.waited / max(progress.seconds, 1e-9)
             self._record(progress.total, "train", {**means, **times})
 
     def _record(self, step: int, split: str, values: dict[str, float]) -> None:

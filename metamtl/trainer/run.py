@@ -9,44 +9,51 @@ from __future__ import annotations
 import os
 import shlex
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from metamtl.config.compose import merge
 from metamtl.data.opening import open_source
 from metamtl.data.source import Source
-from metamtl.errors import Interrupted, MetamtlError
+from metamtl.errors import Interrupted, MetamtlError, Pruned
 from metamtl.runs.folder import RecordFolder, RunFolder
 from metamtl.runs.lock import hold
 from metamtl.runs.log import log_to
 from metamtl.trainer.signals import interrupt_on_signals
 
+if TYPE_CHECKING:
+    from metamtl.build import Parts
+
+# hears the step and the figures (`val/accuracy`) of every validation, and may raise Pruned to end the run
+Watch = Callable[[int, Mapping[str, float]], None]
 # what a resumed run may change: how long and where it goes on, never what it learns from or is selected by
 _LOOP = ("steps", "stages", "device", "checkpoint_every", "patience", "on_nan", "nan_limit")
 RESUMABLE = (*(f"trainer.{key}" for key in _LOOP), "eval.episodes", "eval.gap_episodes", "logger", "paths")
 STRETCHED = ("cosine", "linear")  # schedules that end with the last step
 
 
-def train_run(config: dict[str, Any], command: Sequence[str], folder: Path | None = None) -> None:
+def train_run(
+    config: dict[str, Any], command: Sequence[str], folder: Path | None = None, watch: Watch | None = None
+) -> None:
     """Trains and tests as `config` says, in a new run folder, or as the multirun job whose `folder` is given."""
     if folder is not None:
         run = RunFolder.claim(folder, config, command)
         with _recorded(run):
-            _carry_out(config, open_source(config), run, resume=False)
+            _carry_out(config, open_source(config), run, resume=False, watch=watch)
         return
     source = open_source(config)
     if not _first_process():
-        _carry_out(config, source, None, resume=False)
+        _carry_out(config, source, None, resume=False, watch=watch)
         return
-    _refuse_what_cannot_be_built(config, source)
+    parts = _built(config, source)
     run = RunFolder.create(Path(config["paths"]["outputs"]).expanduser(), config, command, run_label(config))
     with _recorded(run):
-        _carry_out(config, source, run, resume=False)
+        _carry_out(config, source, run, resume=False, parts=parts, watch=watch)
 
 
-def resume_run(folder: Path, overrides: Sequence[str] = ()) -> None:
+def resume_run(folder: Path, overrides: Sequence[str] = (), watch: Watch | None = None) -> None:
     """Goes on with the run in `folder` from its last checkpoint; `overrides` may change what RESUMABLE names."""
     run = RunFolder.open(folder)
     config = merge(run.config(), overrides, RESUMABLE) if overrides else run.config()
@@ -57,15 +64,15 @@ def resume_run(folder: Path, overrides: Sequence[str] = ()) -> None:
     source = open_source(config)
     refuse_other_data(source, run)
     if not _first_process():
-        _carry_out(config, source, None, resume=True)
+        _carry_out(config, source, None, resume=True, watch=watch)
         return
-    _refuse_what_cannot_be_built(config, source)
+    parts = _built(config, source)
     schedule = config["trainer"]["schedule"]["name"]
     if schedule in STRETCHED and config["trainer"]["steps"] != run.config()["trainer"]["steps"]:
         print(f"The {schedule} schedule now ends at step {config['trainer']['steps']}: the rate rises again from here.")
     with _recorded(run):
         run.resume(sys.argv)
-        _carry_out(config, source, run, resume=True)
+        _carry_out(config, source, run, resume=True, parts=parts, watch=watch)
 
 
 def run_label(config: Mapping[str, Any]) -> str:
@@ -85,17 +92,27 @@ def refuse_other_data(source: Source, run: RecordFolder) -> None:
         )
 
 
-def _carry_out(config: dict[str, Any], source: Source, run: RunFolder | None, resume: bool) -> None:
+def _carry_out(
+    config: dict[str, Any],
+    source: Source,
+    run: RunFolder | None,
+    resume: bool,
+    parts: Parts | None = None,
+    watch: Watch | None = None,
+) -> None:
     from metamtl.trainer.session import run_session
 
-    run_session(config, source, run, resume)
+    run_session(config, source, run, resume, parts, watch)
 
 
-def _refuse_what_cannot_be_built(config: dict[str, Any], source: Source) -> None:
-    """Building takes milliseconds: a network that does not fit the data leaves no folder behind, or a run as it was."""
+def _built(config: dict[str, Any], source: Source) -> Parts:
+    """Before a folder is made or touched: a network that does not fit the data leaves none behind, or a run as it was.
+
+    The run goes on with what is built here.
+    """
     from metamtl.build import build_parts
 
-    build_parts(config, source)
+    return build_parts(config, source)
 
 
 @contextmanager
@@ -112,6 +129,9 @@ def _recorded(run: RunFolder) -> Iterator[None]:
             run.finish("interrupted", reason)
             number = error.exit_code - 128 if isinstance(error, Interrupted) else 2
             raise Interrupted(f"{reason} {advice}", number) from error
+        except Pruned as verdict:
+            run.finish("pruned", str(verdict))
+            raise
         except Exception as error:
             run.finish("failed", str(error) if isinstance(error, MetamtlError) else f"{type(error).__name__}: {error}")
             raise

@@ -22,19 +22,30 @@ from metamtl.trackers.group import TrackerGroup, build_trackers
 from metamtl.trainer import checkpoint
 from metamtl.trainer.loop import Trainer
 from metamtl.trainer.progress import Display
+from metamtl.trainer.run import Watch
 from metamtl.trainer.signals import StopRequest, stop_on_signals
 
 
-def run_session(config: Mapping[str, Any], source: Source, run: RunFolder | None, resume: bool) -> None:
-    """This process's part of a run; `run` is None on processes other than the first."""
+def run_session(
+    config: Mapping[str, Any],
+    source: Source,
+    run: RunFolder | None,
+    resume: bool,
+    parts: Parts | None = None,
+    watch: Watch | None = None,
+) -> None:
+    """This process's part of a run; `run` is None on processes other than the first.
+
+    `parts` are the run's objects where they have been built already, to see that they can be.
+    """
     with join_world() as world, stop_on_signals() as stop:
         content, notes = _checkpoint(run, world) if resume else (None, [])
         set_threads(config["trainer"]["threads"] if content is None else content["threads"])
-        parts = build_parts(config, source)
+        parts = parts or build_parts(config, source)
         if content is not None:
             parts.engine.how = content["engine"]
         with _records(config, run, content) as (metrics, trackers):
-            trainer = Trainer(parts, world, run, metrics, trackers, stop)
+            trainer = Trainer(parts, world, run, metrics, trackers, stop, watch)
             if content is not None:
                 trainer.restore(content)
             if resume and run is not None:
@@ -107,6 +118,7 @@ def _test(parts: Parts, world: World, run: RunFolder | None, trainer: Trainer, s
         "steps": progress.total,
         "tasks_per_second": progress.tasks / max(progress.seconds, 1e-9),
         "seconds": progress.seconds,
+        "data_wait": progress.waited / max(progress.seconds, 1e-9),
     }
     assert progress.best_step is not None and progress.best_value is not None  # training ends with a validation
     result["best"] = {"step": progress.best_step, f"val/{metric}": progress.best_value}
