@@ -11,20 +11,16 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from metamtl.algos.base import Stage
-from metamtl.algos.embedding import EmbeddingLearner
-from metamtl.backbones.norm import NormKind
+from metamtl.algos.pretraining import Pretrained
 from metamtl.data.random import permutation
-from metamtl.data.task import Examples
-from metamtl.engine.network import Network
-from metamtl.errors import UsageError
 from metamtl.registry import register
 
 
 @register("algo", "baseline")
-class Baseline(EmbeddingLearner):
+class Baseline(Pretrained):
     """Trained on minibatches; `fit` trains a task's head for `head_epochs` passes over its support set."""
 
     stages: Sequence[Stage] = (Stage("pretrain", "minibatches"),)
@@ -45,30 +41,25 @@ class Baseline(EmbeddingLearner):
         self.head_momentum, self.head_dampening = head_momentum, head_dampening
         self.head_weight_decay = head_weight_decay
 
-    def build_network(self, backbone: nn.Module, norm: NormKind) -> Network:
-        """The backbone under a classifier of all meta-train classes."""
-        if self.family.classes == 0:
-            raise UsageError("algo=baseline pre-trains a classifier; this data has no classes: use algo=maml.")
-        return Network(backbone, nn.Linear(backbone.features, self.family.classes), norm)  # type: ignore[arg-type]
-
-    def minibatch_loss(self, examples: Examples) -> tuple[Tensor, Tensor]:
-        """Cross-entropy over all meta-train classes, as supervised training has it."""
-        outputs = self.network.query(examples.x)
-        return self.family.loss(outputs, examples), outputs
-
     def fit(self, features: Tensor, labels: Tensor, ways: int) -> Tensor:
-        """A linear head [ways, D + 1] (the last column is the bias) trained on features [S, D]."""
-        x = F.pad(features, (0, 1), value=1.0)
-        targets = F.one_hot(labels, ways).to(x.dtype)
-        head = torch.zeros(ways, x.shape[1], dtype=x.dtype, device=x.device)
+        """A head, one row a way, trained on features [S, D]."""
+        targets = F.one_hot(labels, ways).to(features.dtype)
+        head = self.first_head(features, ways)
         velocity = torch.zeros_like(head)
-        for step, chosen in enumerate(self._batches(len(x))):
-            # the softmax's cross-entropy has this gradient in closed form
-            error = (x[chosen] @ head.T).softmax(1) - targets[chosen]
-            slope = error.T @ x[chosen] / len(chosen) + self.head_weight_decay * head
+        for step, chosen in enumerate(self._batches(len(features))):
+            slope = self.slope(head, features[chosen], targets[chosen]) + self.head_weight_decay * head
             velocity = slope if step == 0 else self.head_momentum * velocity + (1 - self.head_dampening) * slope
             head = head - self.head_lr * velocity
         return head
+
+    def first_head(self, features: Tensor, ways: int) -> Tensor:
+        """The head [ways, D + 1] before its first step, its last column the bias; zeros prefer no way."""
+        return features.new_zeros(ways, features.shape[1] + 1)
+
+    def slope(self, head: Tensor, features: Tensor, targets: Tensor) -> Tensor:
+        """The gradient of the mean cross-entropy on features [B, D] and targets [B, ways], in closed form."""
+        error = self.score(head, features).softmax(1) - targets
+        return error.T @ F.pad(features, (0, 1), value=1.0) / len(features)
 
     def score(self, rule: Tensor, features: Tensor) -> Tensor:
         """Logits [Q, ways]."""
