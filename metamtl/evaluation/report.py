@@ -30,12 +30,8 @@ def tested(parts: Parts, world: World, after_block: Heard) -> tuple[Result, Epis
         normalisation=_normalisation(parts),
         transduction=_transduction(parts),
         engine={"tasks": parts.engine.how},
-        data={
-            "name": parts.source.name,
-            "fingerprint": parts.source.fingerprint,
-            **_plain(parts.source.facts),
-            "inputs": describe_inputs(parts.source),
-        },
+        data={"name": parts.source.name, "fingerprint": parts.source.fingerprint, **_plain(parts.source.facts)},
+        inputs=describe_inputs(parts.source),
     )
     # a shape that the meta-train classes cannot make has no gap
     if options["gap_episodes"] >= 2 and not parts.source.problems("train", parts.test_shape):

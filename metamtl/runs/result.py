@@ -67,6 +67,7 @@ class Result(Record, total=False):
     transduction: str  # what a prediction saw of the other queries
     engine: dict[str, Any]  # how the engine ran the task axis
     data: dict[str, Any]  # facts of the source: classes present per split, its licence, its split
+    inputs: dict[str, Any]  # what a network must know of the data to be built without it (metamtl.data.inputs)
     families: dict[str, Record]
     episodes_columns: list[str]  # the metric of each column of episodes.npy
     episodes_sha256: str  # of episodes.npy, which is written first
