@@ -127,8 +127,8 @@ def weights(run: Path, name: str = "last") -> dict[str, Any]:
 def outcome(run: Path) -> dict[str, Any]:
     """All that a run leaves and that an interruption must not change."""
     last, result = weights(run), json.loads((run / "result.json").read_text())
-    del last["progress"]["seconds"], last["metrics_position"]
-    del result["train"]["seconds"], result["train"]["tasks_per_second"]
+    del last["progress"]["seconds"], last["progress"]["waited"], last["metrics_position"]
+    del result["train"]["seconds"], result["train"]["tasks_per_second"], result["train"]["data_wait"]
     lines = [
         {name: value for name, value in line.items() if not name.startswith("time/")}
         for line in metrics.read(run / "metrics.jsonl")
