@@ -9,7 +9,9 @@ from collections.abc import Sequence
 VERBS = {
     "train": ("metamtl.commands.train", "train a learner on tasks, then test it on held-out classes"),
     "eval": ("metamtl.commands.eval", "test a finished run, with other ways and shots if you like"),
+    "sweep": ("metamtl.commands.sweep", "search hyper-parameters: many runs, judged by validation"),
     "resume": ("metamtl.commands.resume", "continue a run that was stopped"),
+    "compare": ("metamtl.commands.compare", "runs beside one another: which is better, and whether for sure"),
     "list": ("metamtl.commands.list_options", "every option there is, with a line of what it is"),
     "doctor": ("metamtl.commands.doctor", "what is installed, which device, which data, and what to do"),
     "completion": ("metamtl.commands.completion", "a script that completes commands in your shell"),
@@ -26,6 +28,7 @@ examples:
   metamtl train algo=maml data=omniglot
   metamtl train -m algo=maml,protonet seed=0,1,2
   metamtl eval outputs/RUN task.shots=5
+  metamtl compare outputs
   metamtl list algo"""
 
 

@@ -21,6 +21,8 @@ def obstacles(one: Group, other: Group, metric: str) -> list[str]:
     if missing:
         return [f"{' and '.join(missing)} has no test figure for {metric}"]
     first, second = one.counted[-1], other.counted[-1]
+    if (names := _other_data(first, second)) is not None:
+        return [names]  # nothing else about them can be mended
     found = []
     if _result(first).get("episodes_id") != _result(second).get("episodes_id") or not _result(first).get("episodes_id"):
         found.append(_other_episodes(first, second))
@@ -49,11 +51,15 @@ def protocol(group: Group) -> tuple[str, str]:
     return str(result.get("episodes_id")), str(result.get("transduction"))
 
 
+def _other_data(first: RunRecord, second: RunRecord) -> str | None:
+    left, right = _data(_result(first)).get("name"), _data(_result(second)).get("name")
+    return None if left == right else f"another data set{_against(left, right)}"
+
+
 def _other_episodes(first: RunRecord, second: RunRecord) -> str:
     """The plainest reason why episodes differ."""
     one, two = _result(first), _result(second)
     sides = {
-        "another data set": (_data(one).get("name"), _data(two).get("name")),
         "another split": (one.get("split"), two.get("split")),
         "other tasks": (_shape(one.get("task", {})), _shape(two.get("task", {}))),
         "other episodes, eval.seed": (first.settings.get("eval.seed"), second.settings.get("eval.seed")),

@@ -37,8 +37,8 @@ def compare(groups: Sequence[Group], metric: str | None = None, baseline: Group 
     """Compares `groups` by `metric`, by default the one by which most selected.
 
     Groups are tested against `baseline`, one of them, where they may be compared with it; without it those of each
-    section against its best on validation. All tests of one comparison are corrected together. Raises UsageError where
-    no group has figures, or none the metric.
+    section against its best on validation. All tests of one comparison are corrected together. Raises MetamtlError
+    where no group is finished, UsageError where none has the metric.
     """
     metric = chosen_metric(groups, metric)
     by_protocol: dict[tuple[str, str], list[Group]] = {}

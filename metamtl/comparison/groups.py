@@ -43,13 +43,13 @@ class Group:
     @cached_property
     def counted(self) -> tuple[RunRecord, ...]:
         """The finished records that figures are made of: of each seed the newest."""
-        newest = {record.seed: record for record in self.records if record.figures}
+        newest = {record.seed: record for record in self.records if record.finished}
         return tuple(newest.values())
 
     @property
     def superseded(self) -> int:
         """How many finished records do not count, since a newer one has their seed."""
-        return sum(1 for record in self.records if record.figures) - len(self.counted)
+        return sum(record.finished for record in self.records) - len(self.counted)
 
 
 def grouped(records: Iterable[RunRecord]) -> list[Group]:
@@ -89,10 +89,10 @@ def _by_facts(records: Sequence[RunRecord]) -> list[tuple[dict[str, str], list[R
     """The records by what their results say of the protocol, with the facts that differ; unfinished ones come first."""
     found: dict[str, tuple[dict[str, str], list[RunRecord]]] = {}
     for record in records:
-        if record.figures:
+        if record.finished:
             facts = protocol_facts(record)
             found.setdefault(_frozen(facts), (facts, []))[1].append(record)
-    unfinished = [record for record in records if not record.figures]
+    unfinished = [record for record in records if not record.finished]
     if not found:
         return [({}, unfinished)]
     parts = list(found.values())

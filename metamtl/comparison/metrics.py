@@ -7,7 +7,8 @@ from collections import Counter
 from collections.abc import Iterable
 
 from metamtl.comparison.groups import Group
-from metamtl.errors import UsageError
+from metamtl.config.hints import did_you_mean, nearest
+from metamtl.errors import MetamtlError, UsageError
 
 _LOWER_IS_BETTER = frozenset({"loss", "error", "mse", "rmse", "mae", "nll", "ece", "mce", "brier", "perplexity"})
 _PERCENT = frozenset({"accuracy"})
@@ -24,16 +25,19 @@ def in_percent(metric: str) -> bool:
 
 
 def chosen_metric(groups: Iterable[Group], wanted: str | None = None) -> str:
-    """`wanted`, or the metric by which most groups selected; raises UsageError where no group has it, or any."""
+    """`wanted`, or the metric by which most groups selected.
+
+    Raises UsageError where no group has it, MetamtlError where no group is finished.
+    """
     counted = [group.counted[-1] for group in groups if group.counted]
     known = Counter(metric for record in counted for metric in record.figures)
+    if not known:
+        raise MetamtlError("Nothing to compare yet: none of these runs is finished.")
     if wanted is not None:
         if wanted not in known:
-            there = f"the finished runs have {', '.join(known)}" if known else "no run is finished"
-            raise UsageError(f"--metric {wanted}: no run has this figure; {there}.")
+            hint = did_you_mean(nearest(wanted, known))
+            raise UsageError(f"{wanted}: no run has this figure{hint} There are {', '.join(known)}.")
         return wanted
-    if not known:
-        raise UsageError("No run has figures yet: none of them is finished.")
     selected = Counter(metric for record in counted for metric in record.validation if metric in record.figures)
     measured = Counter({metric: count for metric, count in known.items() if metric != "loss"})
     return (selected or measured or known).most_common(1)[0][0]

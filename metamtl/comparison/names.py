@@ -65,12 +65,15 @@ def _options(settings: Sequence[Settings], differing: Sequence[Settings]) -> lis
 
 
 def _telling_apart(group: Sequence[Settings], keys: Iterable[str], known: Sequence[str] = ()) -> list[str]:
-    """As few of `keys` as tell all of `group` apart, `known` ones given: each time the one that tells most apart."""
-    candidates = sorted(keys, key=_rank)
+    """As few of `keys` as tell all of `group` apart, `known` ones given: each time the one that tells most apart.
+
+    Of equals one that all have is taken, and then the first by rank.
+    """
+    candidates = sorted(keys, key=lambda key: (any(key not in one for one in group), _rank(key)))
     most = _kinds(group, [*known, *candidates])
     chosen: list[str] = []
     while _kinds(group, [*known, *chosen]) < most:
-        chosen.append(max(candidates, key=lambda key: _kinds(group, [*known, *chosen, key])))  # the first of equals
+        chosen.append(max(candidates, key=lambda key: _kinds(group, [*known, *chosen, key])))
     return sorted(chosen, key=_rank)
 
 

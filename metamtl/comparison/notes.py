@@ -11,7 +11,7 @@ from metamtl.comparison.metrics import readable
 from metamtl.comparison.sections import Row, Section
 from metamtl.comparison.statistics import LEVEL
 
-_MOST_NAMES = 3
+_LONGEST_LIST = 70  # characters of names before the rest is counted
 
 
 def notes_of(
@@ -19,35 +19,35 @@ def notes_of(
 ) -> Iterator[str]:
     """The sentences, the most needed first."""
     rows = [row for section in sections for row in section.rows]
-    for section in sections:
-        yield from _baseline(metric, section, wanted)
+    yield from _baselines(metric, sections, wanted)
     yield from _apart(metric, sections)
     for section in sections:
         yield from _careful(section)
     yield from _few_seeds(rows)
     yield from _tests(rows)
     yield from _costs(rows)
-    for group in left_out:
-        if group.counted:
-            yield f"{group.name} has no test figure of {metric}; it has {', '.join(group.counted[-1].figures)}."
+    if others := [group.name for group in left_out if group.counted]:
+        yield f"Without a test figure of {metric}: {_listed(others)}."
     if repeated := [row.group.name for row in rows if row.group.superseded]:
         yield f"{_listed(repeated)}: of runs with the same seed the newest counts."
 
 
-def _baseline(metric: str, section: Section, wanted: Group | None) -> Iterator[str]:
-    if len(section.rows) < 2:
-        return
-    if section.baseline is None:
-        if wanted is None:
-            yield f"{_names(section)}: no tests, since none has a validation figure of {metric}: choose a baseline."
-        return
-    name = section.baseline.name
+def _baselines(metric: str, sections: Sequence[Section], wanted: Group | None) -> Iterator[str]:
+    """Which baseline, and who chose it; a group that stands alone is tested against nothing."""
+    several = [section for section in sections if len(section.rows) > 1]
+    without = [row.group.name for section in several if section.baseline is None for row in section.rows]
     if wanted is not None:
-        yield f"Tested against {name}, as asked."
+        yield f"Tested against {wanted.name}, as asked."
         return
-    figures = figures_of(section.baseline, metric)
-    others = "" if all(_validated(row, metric) for row in section.rows) else " of those that have a figure of it"
-    yield f"Tested against {name}, the best on validation{others} ({readable(metric, figures.validation)})."
+    for section in several:
+        if section.baseline is not None:
+            others = (
+                "" if all(_validated(row, metric) for row in section.rows) else " of those that have a figure of it"
+            )
+            figure = readable(metric, figures_of(section.baseline, metric).validation)
+            yield f"Tested against {section.baseline.name}, the best on validation{others} ({metric} {figure})."
+    if without:
+        yield f"Not tested, since none has a validation figure of {metric}: {_listed(without)}. Choose a baseline."
 
 
 def _validated(row: Row, metric: str) -> bool:
@@ -55,13 +55,14 @@ def _validated(row: Row, metric: str) -> bool:
 
 
 def _apart(metric: str, sections: Sequence[Section]) -> Iterator[str]:
-    """Why each other section is not compared with the first."""
-    if not sections:
-        return
+    """Why the other sections are not compared with the first; those of one reason together."""
     first = sections[0].baseline or sections[0].rows[0].group
+    whose: dict[str, list[str]] = {}
     for section in sections[1:]:
         reasons = "; ".join(obstacles(section.rows[0].group, first, metric))
-        yield f"Not comparable: {_names(section)} with {first.name}: {reasons}."
+        whose.setdefault(reasons, []).extend(row.group.name for row in section.rows)
+    for reasons, names in whose.items():
+        yield f"Not comparable: {_listed(names)} with {first.name}: {reasons}."
 
 
 def _careful(section: Section) -> Iterator[str]:
@@ -100,11 +101,10 @@ def _costs(rows: Sequence[Row]) -> Iterator[str]:
         yield f"Seconds and tasks a second were measured on different devices ({', '.join(sorted(devices))})."
 
 
-def _names(section: Section) -> str:
-    return _listed([row.group.name for row in section.rows])
-
-
 def _listed(names: Iterable[str]) -> str:
+    """`a, b and 3 more`: as many names as fit a line, one at least."""
     first, *rest = names
-    every = [first, *rest]
-    return ", ".join(every[:_MOST_NAMES]) + (f" and {len(every) - _MOST_NAMES} more" if rest[_MOST_NAMES - 1 :] else "")
+    shown = first
+    while rest and len(shown) + len(rest[0]) < _LONGEST_LIST:
+        shown += f", {rest.pop(0)}"
+    return f"{shown} and {len(rest)} more" if rest else shown

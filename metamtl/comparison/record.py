@@ -86,6 +86,11 @@ class RunRecord:
         return found
 
     @property
+    def finished(self) -> bool:
+        """Whether it is completed with figures; those of a run that trains on are of its shorter self."""
+        return self.state == "completed" and bool(self.figures)
+
+    @property
     def validation(self) -> dict[str, float]:
         """Metric -> its validation figure at the step that was selected; {} where there is none."""
         best = (self.result or Result()).get("best", {})
