@@ -12,6 +12,8 @@ VERBS = {
     "sweep": ("metamtl.commands.sweep", "search hyper-parameters: many runs, judged by validation"),
     "resume": ("metamtl.commands.resume", "continue a run that was stopped"),
     "compare": ("metamtl.commands.compare", "runs beside one another: which is better, and whether for sure"),
+    "adapt": ("metamtl.commands.adapt", "teach a finished run your own classes, and predict your pictures"),
+    "predict": ("metamtl.commands.predict", "predict pictures with a model that adapt saved"),
     "list": ("metamtl.commands.list_options", "every option there is, with a line of what it is"),
     "doctor": ("metamtl.commands.doctor", "what is installed, which device, which data, and what to do"),
     "completion": ("metamtl.commands.completion", "a script that completes commands in your shell"),

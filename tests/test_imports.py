@@ -31,7 +31,9 @@ LAYERS = {
     "evaluation": {*BUILT, "trainer"},  # these two stand side by side
     "trainer": {*BUILT, "trackers", "evaluation"},
     "build": {"algos", "transfer", "multitask", "engine", "backbones", "data", "config"},
-    "commands": {"comparison", "config", "runs", "trainer", "evaluation", "data", "cli"},
+    "sweep": {"config", "runs", "data", "engine", "build", "evaluation", "trainer"},
+    "deploy": {*BUILT, "trainer", "evaluation"},
+    "commands": {"sweep", "comparison", "config", "runs", "trainer", "evaluation", "deploy", "data", "cli"},
     "cli": {"commands", "config"},
     "failures": {"runs"},
 }

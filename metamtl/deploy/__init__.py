@@ -1,0 +1,1 @@
+"""A finished run on a user's own examples: adapted, saved, exported."""
