@@ -12,7 +12,7 @@ import torch
 from metamtl.algos.base import Learner
 from metamtl.data.batch import Preparation
 from metamtl.data.family import Family, family_of
-from metamtl.data.opening import task_shape
+from metamtl.data.opening import task_shape, train_shapes
 from metamtl.data.source import Source, TaskShape
 from metamtl.engine.memory import keep_freed_memory
 from metamtl.engine.tasks import Engine
@@ -63,7 +63,7 @@ def build_parts(config: Mapping[str, Any], source: Source, trained: TaskShape | 
     device = choose_device(trainer["device"])
     dtype = torch.float64 if trainer["precision"] == "float64" else torch.float32
     train_shape, test_shape = task_shape(trainer["task"]), task_shape(config["task"])
-    family = family_of(source, train_shape, trained or test_shape)
+    family = family_of(source, *train_shapes(trainer), trained or test_shape)
     torch.manual_seed(seed)
     backbone = build("backbone", config["backbone"], input_shape=tuple(source.input_shape))
     learner: Learner = build(

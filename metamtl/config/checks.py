@@ -9,6 +9,7 @@ from typing import Any
 from metamtl.config.hints import did_you_mean, nearest_key
 from metamtl.config.keys import Keys
 from metamtl.config.schema import Entry, MismatchError
+from metamtl.config.stages import OWN, SECTION, trainer_key
 from metamtl.config.tasks import impossible_tasks
 
 
@@ -38,13 +39,26 @@ def unknown(path: str, keys: Keys, groups: Collection[str] = ()) -> str:
     """The sentence that says a key is unknown, and the nearest that is known."""
     if path in keys.elsewhere:
         return f"{path}: not a key of the options chosen; {keys.elsewhere[path]} has it."
-    if below := keys.under(path):
+    if below := keys.under(trainer_key(path) or path):
         return f"{path}: a section, not a key; it has {', '.join(below)}."
+    if path.startswith(f"{SECTION}."):
+        return _unknown_of_stage(path, keys)
     hint = nearest_key(path, [*keys.entries, *keys.sections, *groups])
     if hint is None and path.partition(".")[0] in keys.sections:
         known = keys.under(path.rpartition(".")[0])
         return f"{path}: no such key" + (f"; there are {', '.join(known)}." if known else ".")
     return f"{path}: no such key{did_you_mean(hint)}"
+
+
+def _unknown_of_stage(path: str, keys: Keys) -> str:
+    own = [key for key in keys.entries if key.split(".")[0] == "trainer" and key.split(".")[1] in OWN]
+    stage, _, key = path.removeprefix(f"{SECTION}.").partition(".")
+    if not key:
+        return f"{path}: a section, not a key; write {path}.steps=..."
+    if f"trainer.{key}" in keys.entries:
+        return f"{path}: all stages share trainer.{key}; a stage may have {', '.join(OWN)} of its own."
+    found = nearest_key(f"trainer.{key}", own)
+    return f"{path}: no such key{did_you_mean(found and found.replace('trainer', f'{SECTION}.{stage}', 1))}"
 
 
 def not_as_wanted(path: str, value: Any, entry: Entry | None, error: MismatchError) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 
 from metamtl.config.library import Library, Option
 from metamtl.config.schema import Entry, parse_entry
+from metamtl.config.stages import trainer_key
 from metamtl.errors import UsageError
 from metamtl.registry import PACKAGES
 
@@ -32,13 +33,8 @@ class Keys:
     chosen: Sequence[Option]
 
     def find(self, path: str) -> Entry | None:
-        """The entry of the key at `path`; an earlier stage has a length of its own, `trainer.stages.NAME.steps`."""
-        if path in self.entries:
-            return self.entries[path]
-        parts = path.split(".")
-        if parts[:2] == ["trainer", "stages"] and parts[3:] == ["steps"]:
-            return self.entries.get("trainer.steps")
-        return None
+        """The entry of the key at `path`; an earlier stage has some of `trainer` for itself, see `config.stages`."""
+        return self.entries.get(path) or self.entries.get(trainer_key(path) or "")
 
     def under(self, path: str) -> list[str]:
         """The known keys below `path`."""

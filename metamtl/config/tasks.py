@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from metamtl.config.library import Option
+from metamtl.config.stages import SECTION, stage_options
 
 
 def impossible_tasks(config: Mapping[str, Any], data: Option) -> list[str]:
@@ -34,7 +35,13 @@ def impossible_tasks(config: Mapping[str, Any], data: Option) -> list[str]:
 def _uses(config: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any], str]]:
     """Where tasks are drawn: the config's key, the task, the split."""
     tested = {"val", config["eval"]["split"]}
-    return [("trainer.task", config["trainer"]["task"], "train")] + [
+    trainer = config["trainer"]
+    stages = [
+        (f"{SECTION}.{name}.task", stage_options(trainer, name)["task"], "train")
+        for name, own in trainer["stages"].items()
+        if "task" in own
+    ]
+    return [("trainer.task", trainer["task"], "train"), *stages] + [
         ("task", config["task"], split) for split in ("train", "val", "test") if split in tested
     ]
 

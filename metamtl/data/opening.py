@@ -20,6 +20,12 @@ def task_shape(section: Mapping[str, Any]) -> TaskShape:
     return TaskShape(size(section["ways"]), size(section["shots"]), int(section["queries"]))
 
 
+def train_shapes(trainer: Mapping[str, Any]) -> list[TaskShape]:
+    """The shapes of training tasks: that of `trainer.task`, and those that earlier stages have of their own."""
+    own = (stage.get("task", {}) for stage in trainer["stages"].values())
+    return [task_shape({**trainer["task"], **task}) for task in ({}, *own)]
+
+
 def data_paths(section: Mapping[str, Any]) -> DataPaths:
     """The folders of the config's `paths`, `~` expanded."""
     data = section["data"]
@@ -29,8 +35,9 @@ def data_paths(section: Mapping[str, Any]) -> DataPaths:
 def open_source(config: Mapping[str, Any]) -> Source:
     """The data set of a config, packed; UsageError with every reason why it cannot make the tasks asked for."""
     source: Source = build("data", config["data"], paths=data_paths(config["paths"]))
-    test, train = task_shape(config["task"]), task_shape(config["trainer"]["task"])
-    asked: list[tuple[Split, TaskShape]] = [("train", train), ("val", test), (config["eval"]["split"], test)]
+    test = task_shape(config["task"])
+    asked: list[tuple[Split, TaskShape]] = [("train", shape) for shape in train_shapes(config["trainer"])]
+    asked += [("val", test), (config["eval"]["split"], test)]
     problems = [problem for split, shape in asked for problem in source.problems(split, shape)]
     if problems:
         raise UsageError(*dict.fromkeys(problems))

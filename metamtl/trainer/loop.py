@@ -15,6 +15,7 @@ from typing import Any
 import torch
 
 from metamtl.build import Parts
+from metamtl.config.stages import stage_options
 from metamtl.engine.tasks import Update
 from metamtl.engine.world import World
 from metamtl.errors import MetamtlError, UsageError
@@ -51,15 +52,17 @@ class Trainer:
         self.trackers, self.stop, self.watch = trackers, stop, watch
         self.options: Mapping[str, Any] = parts.config["trainer"]
         self.stages = parts.learner.stages
-        self.state = State(Progress(), self._optimizer(), None)
+        self.stage_options = [stage_options(self.options, stage.name) for stage in self.stages]
+        self.state = State(Progress(), self._optimizer(0), None)
         self.display = Display("", 0, 0, visible=False)
 
     def restore(self, content: dict[str, Any]) -> None:
         """Goes on from a checkpoint's content; UsageError where fewer steps are asked for than are done."""
         progress = self.state.progress = Progress(**content["progress"])
-        if progress.step > self._steps(progress.stage):
+        if self.stages and progress.step > self._steps(progress.stage):
             raise UsageError(f"{progress.step} steps are done already: set trainer.steps={progress.step} or more.")
         progress.stopped_early = self._out_of_patience(progress)  # a resumed run may have another patience
+        self.state.optimizer = self._optimizer(progress.stage)
         checkpoint.restore(content, self.parts, self.state)
 
     def train(self) -> None:
@@ -69,21 +72,14 @@ class Trainer:
         label = f"{self.parts.config['algo']['name']} on {self.parts.source.name}"
         with Display(label, total, progress.total, self.world.first) as self.display:
             if progress.total == 0:
-                self.parts.learner.begin_stage(self.stages[0].name)
+                self._begin(progress, progress.stage)
                 self._save()
             if progress.stopped_early:
                 self.display.note(f"stopped at step {progress.total}: raise trainer.patience to train on")
-            while True:
+            for number in range(progress.stage, len(self.stages)):
+                if number > progress.stage:
+                    self._begin(progress, number)
                 self._train_stage(progress)
-                if progress.stage + 1 == len(self.stages):
-                    break
-                progress.stage, progress.step = progress.stage + 1, 0
-                # a stage is trained, averaged and selected for itself
-                progress.stopped_early, progress.stale = False, 0
-                progress.best_step = progress.best_value = self.state.ema = None
-                progress.validated = -1
-                self.parts.learner.begin_stage(self.stages[progress.stage].name)
-                self.state.optimizer = self._optimizer()
             self._save()
             # after the last save, so that a run resumed with more steps drops what only its end asked for
             if progress.validated != progress.total:
@@ -91,6 +87,16 @@ class Trainer:
             self._record_means(progress)
 
     # ---- a stage ----
+
+    def _begin(self, progress: Progress, stage: int) -> None:
+        """A stage is trained, averaged and selected for itself."""
+        progress.stage, progress.step = stage, 0
+        progress.stopped_early, progress.stale = False, 0
+        progress.best_step = progress.best_value = self.state.ema = None
+        progress.validated = -1
+        if self.stages:  # a learner without weights has none
+            self.parts.learner.begin_stage(self.stages[stage].name)
+        self.state.optimizer = self._optimizer(stage)
 
     def _train_stage(self, progress: Progress) -> None:
         stream = stream_of(self.parts, self.stages[progress.stage], self.world)
@@ -110,13 +116,14 @@ class Trainer:
     def _step(self, stream: Stream, progress: Progress, steps: int) -> int:
         """One update; returns the signal that asks to stop after it, 0 for none."""
         started, waited = time.perf_counter(), stream.waited
-        rate = self.options["optimizer"]["lr"] * rate_factor(self.options["schedule"], progress.step, steps)
+        options = self.stage_options[progress.stage]
+        rate = options["optimizer"]["lr"] * rate_factor(options["schedule"], progress.step, steps)
         self.parts.learner.progress = progress.step / steps
         with self.parts.autocast():
             update = stream.update(progress.step)
         stopping, figures = self._share(update)
         gradients = list(update.gradient.values())
-        norm = clip(gradients, self.options["clip_norm"], self.options["clip_value"]).item()
+        norm = clip(gradients, options["clip_norm"], options["clip_value"]).item()
         finite = math.isfinite(figures["loss"]) and math.isfinite(norm)
         if finite:
             self._apply(update, rate)
@@ -182,8 +189,8 @@ class Trainer:
         stage = self.stages[progress.stage]
         if stage.stream != "episodes":
             return f"minibatch {progress.step} of the stage '{stage.name}'"
-        first = progress.step * self.options["meta_batch"]
-        return f"training tasks {first} to {first + self.options['meta_batch'] - 1}"
+        count = self.stage_options[progress.stage]["meta_batch"]
+        return f"training tasks {progress.step * count} to {(progress.step + 1) * count - 1}"
 
     # ---- validation, records ----
 
@@ -243,15 +250,13 @@ class Trainer:
         if self.run is not None and self.metrics is not None:
             checkpoint.save(self.run, self.parts, self.state, self.metrics.position())
 
-    def _optimizer(self) -> torch.optim.Optimizer:
+    def _optimizer(self, stage: int) -> torch.optim.Optimizer:
         weights = [weight for weight in self.parts.learner.parameters() if weight.requires_grad]
-        return make_optimizer(self.options["optimizer"], weights)
+        options = self.stage_options[stage] if self.stages else self.options
+        return make_optimizer(options["optimizer"], [{"params": weights}])  # torch takes no bare list that is empty
 
     def _steps(self, stage: int) -> int:
-        if stage + 1 == len(self.stages):
-            return int(self.options["steps"])
-        name = self.stages[stage].name
-        return int(self.options["stages"].get(name, {}).get("steps", self.options["steps"]))
+        return int(self.stage_options[stage]["steps"])
 
 
 def _improves(value: float, best: float | None, higher_is_better: bool) -> bool:

@@ -11,7 +11,9 @@ import torch
 from torch import Tensor, nn
 
 
-def make_optimizer(options: Mapping[str, Any], parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
+def make_optimizer(
+    options: Mapping[str, Any], parameters: Iterable[nn.Parameter] | Iterable[dict[str, Any]]
+) -> torch.optim.Optimizer:
     """The optimiser of `trainer.optimizer`."""
     rate, decay, momentum = options["lr"], options["weight_decay"], options["momentum"]
     if options["name"] == "adam":

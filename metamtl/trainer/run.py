@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 # hears the step and the figures (`val/accuracy`) of every validation, and may raise Pruned to end the run
 Watch = Callable[[int, Mapping[str, float]], None]
 # what a resumed run may change: how long and where it goes on, never what it learns from or is selected by
-_LOOP = ("steps", "stages", "device", "checkpoint_every", "patience", "on_nan", "nan_limit")
+_LOOP = ("steps", "device", "checkpoint_every", "patience", "on_nan", "nan_limit")
 RESUMABLE = (*(f"trainer.{key}" for key in _LOOP), "eval.episodes", "eval.gap_episodes", "logger", "paths")
 STRETCHED = ("cosine", "linear")  # schedules that end with the last step
 
@@ -56,7 +56,10 @@ def train_run(
 def resume_run(folder: Path, overrides: Sequence[str] = (), watch: Watch | None = None) -> None:
     """Goes on with the run in `folder` from its last checkpoint; `overrides` may change what RESUMABLE names."""
     run = RunFolder.open(folder)
-    config = merge(run.config(), overrides, RESUMABLE) if overrides else run.config()
+    config = run.config()
+    if overrides:
+        lengths = (f"trainer.stages.{stage}.steps" for stage in config["trainer"]["stages"])
+        config = merge(config, overrides, (*RESUMABLE, *lengths))
     if run.meta()["status"] == "completed" and not overrides:  # every process sees it, so none waits for another
         if _first_process():
             print(f"{folder} is complete; raise trainer.steps to train on: metamtl resume {folder} trainer.steps=...")

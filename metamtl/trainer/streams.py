@@ -13,7 +13,9 @@ import torch
 
 from metamtl.algos.base import Stage
 from metamtl.build import Parts
+from metamtl.config.stages import stage_options
 from metamtl.data.classes import ClassSource
+from metamtl.data.opening import task_shape
 from metamtl.data.sampler import train_key
 from metamtl.data.task import Examples, Minibatch
 from metamtl.engine.tasks import Update
@@ -26,6 +28,7 @@ class Stream(ABC):
 
     def __init__(self, parts: Parts, stage: Stage, world: World) -> None:
         self.parts, self.world = parts, world
+        self.options = stage_options(parts.config["trainer"], stage.name)
         self.key = train_key(parts.config["seed"], stage.name)
         self.waited = 0.0  # seconds that updates have waited for their data
 
@@ -45,7 +48,8 @@ class EpisodeStream(Stream):
 
     def __init__(self, parts: Parts, stage: Stage, world: World) -> None:
         super().__init__(parts, stage, world)
-        self.meta_batch: int = parts.config["trainer"]["meta_batch"]
+        self.meta_batch: int = self.options["meta_batch"]
+        self.shape = task_shape(self.options["task"])
 
     def update(self, step: int) -> Update:
         """The meta-gradient of this process's episodes."""
@@ -53,7 +57,7 @@ class EpisodeStream(Stream):
         mine = np.arange(first + self.world.rank, first + self.meta_batch, self.world.size)
         numbers = mine if len(mine) else np.array([first])
         with self._waiting():
-            arrays = self.parts.source.episodes("train", self.parts.train_shape, numbers, self.key)
+            arrays = self.parts.source.episodes("train", self.shape, numbers, self.key)
             batches = [self.parts.preparation.batch(group) for group in arrays]
         update = self.parts.engine.meta_gradient(batches)
         return update if len(mine) else _emptied(update)
@@ -72,7 +76,7 @@ class MinibatchStream(Stream):
             )
         super().__init__(parts, stage, world)
         self.source = parts.source
-        self.size: int = parts.config["trainer"]["batch_size"]
+        self.size: int = self.options["batch_size"]
 
     def update(self, step: int) -> Update:
         """The gradient of this process's examples."""

@@ -11,13 +11,17 @@ import torch
 
 from metamtl.algos.base import Stage
 from metamtl.algos.baseline import Baseline
+from metamtl.build import build_parts
 from metamtl.config.compose import compose
+from metamtl.data.opening import open_source
+from metamtl.data.task import TaskBatch, size
 from metamtl.engine.tasks import Update
+from metamtl.engine.world import World
 from metamtl.errors import Interrupted, UsageError
 from metamtl.registry import register
 from metamtl.runs import metrics
 from metamtl.trainer.run import resume_run
-from metamtl.trainer.streams import EpisodeStream, MinibatchStream
+from metamtl.trainer.streams import EpisodeStream, MinibatchStream, stream_of
 from tests.trainer.runs import Runs, assert_same, status, step_of, trained_here, weights
 
 FIRST, SECOND = 5, 7  # steps of the stages
@@ -109,7 +113,67 @@ def test_a_stage_that_is_not_there_is_refused_and_leaves_no_folder(runs: Runs, t
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("key", ["optimizer.lr", "task.ways", "nonsense"])
-def test_a_stage_has_no_other_option_of_its_own(key: str) -> None:
-    with pytest.raises(UsageError, match=rf"trainer\.stages\.pretrain\.{key}"):
-        compose(["algo=baseline", "data=omniglot", f"+trainer.stages.pretrain.{key}=1"])
+def test_each_stage_has_its_own_options(runs: Runs, tmp_path: Path) -> None:
+    """Another optimiser, rate, schedule, batch and clipping of the first; the second's are those of `trainer`."""
+    config = _config(runs, "trainer.log_every=1", "trainer.schedule.name=constant")
+    own = {
+        "steps": FIRST,
+        "batch_size": 6,
+        "optimizer": {"name": "sgd", "lr": 0.5, "momentum": 0.0},
+        "schedule": {"name": "linear"},
+        "clip_norm": 1e-3,
+    }
+    config["trainer"] = {**config["trainer"], "stages": {"pretrain": own}}
+    run = trained_here(config, tmp_path)
+    lines = [line for line in metrics.read(run / "metrics.jsonl") if line["split"] == "train"]
+    rates = [line["train/lr"] for line in lines]
+    assert rates[:FIRST] == pytest.approx([0.5 * (1 - step / FIRST) for step in range(FIRST)])
+    assert rates[FIRST:] == [config["trainer"]["optimizer"]["lr"]] * SECOND
+    assert weights(run)["progress"]["tasks"] == 6 * FIRST + 2 * SECOND
+    assert "exp_avg" in weights(run)["optimizer"]["state"][0]  # the second stage's Adam
+
+
+def test_clipping_of_a_stage_acts(runs: Runs, tmp_path: Path) -> None:
+    """Steps of sgd that are clipped to nothing leave the weights as they began."""
+    config = _config(runs, "trainer.steps=0")
+    own = {"steps": FIRST, "optimizer": {"name": "sgd", "lr": 1.0, "momentum": 0.0}, "clip_norm": 1e-12}
+    config["trainer"] = {**config["trainer"], "stages": {"pretrain": own}}
+    still = weights(trained_here(config, tmp_path / "still"))["learner"]
+    own["clip_norm"] = None
+    moved = weights(trained_here(config, tmp_path / "moved"))["learner"]
+    name = "network.head.weight"
+    assert not torch.allclose(still[name], moved[name], atol=1e-3)
+
+
+def test_a_stage_on_episodes_has_its_own_tasks(runs: Runs) -> None:
+    config = _config(runs)
+    own = {"task": {"ways": 4, "shots": 2}, "meta_batch": 3}
+    config["trainer"] = {**config["trainer"], "stages": {"pretrain": own}}
+    parts = build_parts(config, open_source(config))
+    stream = stream_of(parts, Stage("pretrain", "episodes"), World(0, 1))
+    (batch,) = _batches_of(stream)
+    assert (len(batch), batch.support.ways, size(batch.support.x, 1)) == (3, 4, 8)
+    (batch,) = _batches_of(stream_of(parts, parts.learner.stages[1], World(0, 1)))
+    assert (len(batch), batch.support.ways, size(batch.support.x, 1)) == (2, 3, 3)
+    assert parts.family.outputs == 4  # heads have room for both
+
+
+def _batches_of(stream: Any) -> list[TaskBatch]:
+    seen: list[TaskBatch] = []
+    gradient = stream.parts.engine.meta_gradient
+    stream.parts.engine.meta_gradient = lambda batches: (seen.extend(batches), gradient(batches))[1]
+    try:
+        stream.update(0)
+    finally:
+        stream.parts.engine.meta_gradient = gradient
+    return seen
+
+
+def test_a_resumed_run_may_lengthen_an_earlier_stage_and_change_no_more_of_it(runs: Runs, tmp_path: Path) -> None:
+    config = _config(runs, "trainer.steps=1")
+    config["trainer"]["stages"] = {"pretrain": {"steps": 1, "batch_size": 5}}
+    run = trained_here(config, tmp_path)
+    with pytest.raises(UsageError, match=r"trainer\.stages\.pretrain\.batch_size is settled when a run starts"):
+        resume_run(run, ["trainer.stages.pretrain.batch_size=4"])
+    resume_run(run, ["trainer.stages.pretrain.steps=2"])
+    assert status(run) == "completed"
