@@ -36,7 +36,13 @@ class Request:
     options: dict[str, Any]
     directory: str  # where the command was given, which relative paths start from
     config_dir: str | None = None
-    metric: str = ""  # of validation, and whether more is better: known once the parts of a run have been built
+    # of the first trial's config
+    outputs: str = "outputs"
+    seed: int = 0
+    steps: int = 0
+    validate_every: int = 1
+    # what validation measures, and whether more is better: known once the parts of a run have been built
+    metric: str = ""
     higher_is_better: bool = False
 
     @property
@@ -85,7 +91,9 @@ def read_request(words: Sequence[str], config_dir: Path | None) -> tuple[Request
     if problems:
         raise UsageError(*dict.fromkeys(problems))
     folder = str(config_dir.expanduser().absolute()) if config_dir else None
-    return Request(train, space, options, str(Path.cwd()), folder), config
+    trainer = config["trainer"]
+    facts = (config["paths"]["outputs"], config["seed"], trainer["steps"], trainer["validate_every"])
+    return Request(train, space, options, str(Path.cwd()), folder, *facts), config
 
 
 def changed(request: Request, words: Sequence[str]) -> Request:

@@ -40,7 +40,7 @@ class Dimension:
 
     def extremes(self) -> list[str]:
         """Values, as on the command line, of which all are valid where every value is."""
-        return list(self.choices) or [self._text(self.low), self._text(self.high)]
+        return list(self.choices) or [self.text(self.low), self.text(self.high)]
 
     def suggest(self, trial: Trial) -> str:
         """The trial's value, as on the command line; the same one however often it is asked."""
@@ -48,11 +48,14 @@ class Dimension:
             return str(trial.suggest_categorical(self.key, self.choices))
         logarithmic = self.function in ("log", "logint")
         if self.whole:
-            return self._text(trial.suggest_int(self.key, int(self.low), int(self.high), log=logarithmic))
-        return self._text(trial.suggest_float(self.key, self.low, self.high, log=logarithmic))
+            return self.text(trial.suggest_int(self.key, int(self.low), int(self.high), log=logarithmic))
+        return self.text(trial.suggest_float(self.key, self.low, self.high, log=logarithmic))
 
-    def _text(self, number: float) -> str:
-        return str(int(number)) if self.whole else repr(float(number))
+    def text(self, value: float | str) -> str:
+        """A value of the trial as on the command line."""
+        if isinstance(value, str):
+            return value
+        return str(int(value)) if self.whole else repr(float(value))
 
 
 def read_space(texts: Mapping[str, str]) -> dict[str, Dimension]:
