@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from metamtl.algos.maml import MAML, Adapted
+from metamtl.algos.descent import Adapted
+from metamtl.algos.maml import MAML
 from metamtl.data.task import Examples
 from metamtl.registry import register
 
@@ -23,5 +24,6 @@ class ANIL(MAML):
     def adapt(self, support: Examples) -> Adapted:
         """The head's fast weights after the inner steps."""
         features = self.network.support(support.x, head=False)
-        weights = self.descend(lambda fast: self.family.loss(self.network.classify(features, fast), support))
+        start = self.initial_weights(support, features)
+        weights = self.descend(start, lambda fast: self.family.loss(self.network.classify(features, fast), support))
         return Adapted(weights, self.network.support_statistics(support.x))

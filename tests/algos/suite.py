@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cache
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -27,6 +28,14 @@ TINY = {
     "conv4": (1, 8, 8),
 }
 
+# learners that cannot learn the tiny problem over one hidden layer
+DEEPER = {"boil": [32, 32]}  # its inner loop changes the layer that has to tell signal from noise unless there are two
+# learners whose meta-gradient has a second order even over a linear model under a linear loss
+NOT_FLAT = {
+    "boil": "a linear model is all head, which its inner loop leaves alone",
+    "cavia": "its context multiplies the weights of the layer that it conditions",
+}
+
 
 @cache
 def config_of(name: str, backbone: str) -> Mapping[str, Any]:
@@ -40,9 +49,16 @@ def options_of(name: str) -> Mapping[str, Any]:
     return options
 
 
-def names_with(option: str) -> list[str]:
-    """The learners that have an option."""
-    return [name for name in NAMES if option in options_of(name)]
+def names_with(*options: str, except_for: Mapping[str, str] = MappingProxyType({})) -> list[str]:
+    """The learners that have these options, but for those excepted, each with its reason."""
+    return [name for name in NAMES if options_of(name).keys() >= set(options) and name not in except_for]
+
+
+def at_rate(name: str, rate: float) -> dict[str, Any]:
+    """The options that set a learner's inner rate, or where its learned rates start."""
+    if "inner_lr" in options_of(name):
+        return {"inner_lr": rate}
+    return {"initial_lr": [rate, rate] if isinstance(options_of(name)["initial_lr"], list) else rate}
 
 
 def make(

@@ -9,7 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from metamtl.algos.maml import MAML, Layers
+from metamtl.algos.descent import Layers
+from metamtl.algos.maml import MAML
 from metamtl.data.family import Regression
 from metamtl.data.task import Examples, Task, TaskBatch
 from tests.algos.suite import engine_of, make
@@ -97,7 +98,8 @@ def test_the_meta_gradient_is_a_sum_over_tasks() -> None:
 def test_only_the_layers_that_adapt_change(adapt: Layers) -> None:
     learner = make("maml", family=Quadratic("quadratic", 2), adapt=adapt)
     assert isinstance(learner, MAML)
-    start, fast = learner.initial_weights(), learner.adapt(linear_task(1).support).weights
+    task = linear_task(1)
+    start, fast = learner.initial_weights(task.support), learner.adapt(task.support).weights
     every = {name for name, _ in learner.network.named_parameters()}
     heads = {"head.weight", "head.bias"}
     assert set(fast) == {"all": every, "head": heads, "body": every - heads}[adapt]
