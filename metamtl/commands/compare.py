@@ -33,7 +33,7 @@ a multirun, a folder of runs, RUN/eval or RUN/eval/ID, or a pattern in quotes.
                        (shots) or status, with =, !=, <, >, <= or >=
   --metric NAME        accuracy, mse, loss ...; by default what the runs selected by
   --baseline GROUP     a group's name, or conditions that fit one; by default the best on validation
-  --sort COLUMN        a column or key, smallest first; --sort=-COLUMN largest first; by default the best first
+  --sort COLUMN        a column or key, smallest first; -COLUMN largest first; by default the best first
   --columns NAMES      of group, seeds, METRIC, ci_seeds, ci_episodes, difference, p, p_wilcoxon, validation, steps,
                        seconds, tasks_per_second, parameters, and keys of the config
   --format FORMAT      by default a table, or what FILE's ending says (.md, .csv, .tex, .json)
@@ -86,10 +86,21 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--columns", type=lambda text: [name.strip() for name in text.split(",") if name.strip()])
     parser.add_argument("--format", choices=FORMATS)
     parser.add_argument("-o", "--output", type=Path)
-    options = parser.parse_intermixed_args(list(arguments))
+    options = parser.parse_intermixed_args(_with_sort_joined(arguments))
     if options.format is None:
         options.format = SUFFIXES.get(options.output.suffix, "table") if options.output else "table"
     return options
+
+
+def _with_sort_joined(arguments: Sequence[str]) -> list[str]:
+    """`--sort -seconds` as one word, since argparse takes what begins with a dash for a flag."""
+    joined: list[str] = []
+    for word in arguments:
+        if joined and joined[-1] == "--sort":
+            joined[-1] = f"--sort={word}"
+        else:
+            joined.append(word)
+    return joined
 
 
 def _records(options: argparse.Namespace) -> list[RunRecord]:

@@ -16,7 +16,8 @@ def two_sided_p(t: float, freedom: float) -> float:
         return math.nan
     if math.isinf(t):
         return 0.0
-    return incomplete_beta(freedom / 2, 0.5, freedom / (freedom + t * t))
+    whole = freedom + t * t
+    return _incomplete_beta(freedom / 2, 0.5, freedom / whole, t * t / whole)
 
 
 @lru_cache(256)
@@ -36,12 +37,17 @@ def t_quantile(confidence: float, freedom: float) -> float:
 
 def incomplete_beta(a: float, b: float, x: float) -> float:
     """I_x(a, b) for x in [0, 1], by its continued fraction (Abramowitz & Stegun 1964, 26.5.8)."""
-    if x <= 0.0 or x >= 1.0:
+    return _incomplete_beta(a, b, x, 1.0 - x)
+
+
+def _incomplete_beta(a: float, b: float, x: float, y: float) -> float:
+    """I_x(a, b) with y = 1 - x, which keeps its digits where x is nearly 1."""
+    if x <= 0.0 or y <= 0.0:
         return 0.0 if x <= 0.0 else 1.0
     # The fraction converges fast on this side of the mean alone.
     if x > (a + 1) / (a + b + 2):
-        return 1.0 - incomplete_beta(b, a, 1.0 - x)
-    log_front = math.lgamma(a + b) - math.lgamma(a) - math.lgamma(b) + a * math.log(x) + b * math.log1p(-x)
+        return 1.0 - _incomplete_beta(b, a, y, x)
+    log_front = math.lgamma(a + b) - math.lgamma(a) - math.lgamma(b) + a * math.log(x) + b * math.log(y)
     return math.exp(log_front) * _fraction(a, b, x) / a
 
 

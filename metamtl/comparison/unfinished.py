@@ -23,13 +23,14 @@ def unfinished(records: Iterable[RunRecord]) -> list[Unfinished]:
 def _why(record: RunRecord) -> str:
     if record.state == "completed":
         return "It has no test figures."
-    progress = record.progress() if record.kind == "run" and record.state != "damaged" else None
-    steps = f" of {progress.steps:,}" if progress and progress.steps else ""
-    where = (
-        f"At step {progress.step:,}{steps}."
-        if progress
-        else "Before the first step."
-        if record.kind == "run" and record.config
-        else ""
-    )
-    return " ".join(part for part in (where, " ".join((record.reason or "").split())) if part)
+    return " ".join(part for part in (_how_far(record), " ".join((record.reason or "").split())) if part)
+
+
+def _how_far(record: RunRecord) -> str:
+    """`At step 480 of 3,000.`; nothing of an evaluation, or of a run of which nothing is known."""
+    if record.kind == "evaluation" or not record.config:
+        return ""
+    progress = record.progress()
+    if progress is None:
+        return "Before its first step was written."
+    return f"At step {progress.step:,}" + (f" of {progress.steps:,}." if progress.steps else ".")

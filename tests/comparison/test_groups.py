@@ -1,0 +1,144 @@
+"""Which runs belong together, what they are called, and which groups may be compared."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from metamtl.comparison.collect import collect
+from metamtl.comparison.comparable import cautions, obstacles
+from metamtl.comparison.groups import Group, grouped
+from metamtl.comparison.names import short_keys, short_names
+from tests.comparison.made import TRANSDUCTIVE, finished, started
+
+
+def groups_of(outputs: Path) -> dict[str, Group]:
+    return {group.name: group for group in grouped(collect([outputs]))}
+
+
+def test_runs_that_differ_by_what_decides_no_figure_are_one_group(tmp_path: Path) -> None:
+    finished(tmp_path, seed=0)
+    finished(tmp_path, seed=1, changes={"label": "mine", "trainer.device": "cuda", "trainer.threads": 4})
+    finished(tmp_path, seed=2, changes={"paths.outputs": "elsewhere", "logger": {"wandb": {"mode": "offline"}}})
+    (group,) = grouped(collect([tmp_path]))
+    assert (group.name, group.settings, len(group.counted)) == ("maml", {}, 3)
+
+
+def test_a_group_shows_what_differs_and_nothing_else(tmp_path: Path) -> None:
+    for seed in range(2):
+        finished(tmp_path, "maml", seed, changes={"algo.inner_lr": 0.4})
+        finished(tmp_path, "maml", seed, changes={"algo.inner_lr": 0.1})
+        finished(tmp_path, "protonet", seed)
+    groups = groups_of(tmp_path)
+    assert list(groups) == ["maml inner_lr=0.4", "maml inner_lr=0.1", "protonet"]
+    assert groups["maml inner_lr=0.1"].settings == {"algo.name": "maml", "algo.inner_lr": 0.1}
+    assert groups["protonet"].settings == {"algo.name": "protonet"}
+
+
+def test_of_one_seed_the_newest_finished_run_counts(tmp_path: Path) -> None:
+    finished(tmp_path)
+    newer = finished(tmp_path)
+    started(tmp_path)
+    (group,) = grouped(collect([tmp_path]))
+    assert [record.path for record in group.counted] == [newer.path]
+    assert (group.superseded, len(group.records)) == (1, 3)
+
+
+def test_a_run_that_trains_on_does_not_count_with_its_old_figures(tmp_path: Path) -> None:
+    finished(tmp_path).resume(["metamtl", "resume"])
+    (group,) = grouped(collect([tmp_path]))
+    assert group.counted == ()
+
+
+def test_equal_configs_on_other_episodes_are_two_groups(tmp_path: Path) -> None:
+    finished(tmp_path, seed=0)
+    finished(tmp_path, seed=1, facts={"episodes_id": "another"})
+    started(tmp_path, seed=2)
+    groups = groups_of(tmp_path)
+    assert list(groups) == ["maml episodes_id=id-40", "maml episodes_id=another"]
+    assert [len(group.records) for group in groups.values()] == [2, 1]
+
+
+PROTOCOLS: list[tuple[dict[str, Any], dict[str, Any], list[str]]] = [
+    ({}, {}, []),
+    ({"split": "val", "episodes_id": "b"}, {}, ["another split (val against test)"]),
+    (
+        {"task": {"ways": 5, "shots": 5, "queries": 15}, "episodes_id": "b"},
+        {},
+        ["other tasks (5-way 5-shot, 15 queries against 5-way 1-shot, 15 queries)"],
+    ),
+    ({"episodes_id": "b"}, {"eval.seed": 7}, ["other episodes, eval.seed (7 against 1000)"]),
+    (
+        {"episodes_id": "b", "data": {"name": "glyphs", "fingerprint": "ffffffffffff"}},
+        {},
+        ["other data (fingerprint ffffffff against fingerprint 01234567)"],
+    ),
+    ({"episodes_id": "b"}, {}, ["other episodes (b against id-40)"]),
+    ({"data": {"name": "omniglot"}, "episodes_id": "b", "transduction": "x"}, {}, ["another data set"]),
+    ({"transduction": TRANSDUCTIVE}, {}, ["a prediction saw other things of its task (transductive"]),
+]
+
+
+@pytest.mark.parametrize(("facts", "more", "reasons"), PROTOCOLS)
+def test_what_is_not_comparable_says_why(
+    tmp_path: Path, facts: dict[str, Any], more: dict[str, Any], reasons: list[str]
+) -> None:
+    one, other = finished(tmp_path / "a", "anil", facts=facts, changes=more), finished(tmp_path / "b", "maml")
+    first, second = grouped(collect([one.path, other.path]))
+    first, second = (first, second) if first.name.startswith("anil") else (second, first)
+    found = obstacles(first, second, "accuracy")
+    assert len(found) == len(reasons)
+    assert all(sentence.startswith(start) for sentence, start in zip(found, reasons, strict=True))
+    assert bool(obstacles(second, first, "accuracy")) == bool(reasons)  # the same from the other side
+
+
+def test_a_missing_metric_and_missing_names_of_episodes_are_obstacles(tmp_path: Path) -> None:
+    for algo in ("anil", "maml"):
+        finished(tmp_path, algo, facts={"episodes_id": None})
+    first, second = grouped(collect([tmp_path]))
+    assert obstacles(first, second, "mse") == ["anil and maml has no test figure for mse"]
+    assert obstacles(first, second, "accuracy") == ["other episodes (None against None)"]
+
+
+def test_other_training_data_and_other_normalisation_are_said(tmp_path: Path) -> None:
+    finished(tmp_path, "anil", facts={"normalisation": "group"})
+    finished(tmp_path, "maml", facts={"data": {"name": "glyphs", "fingerprint": "ffffffffffff"}})
+    first, second = grouped(collect([tmp_path]))
+    assert obstacles(first, second, "accuracy") == []
+    assert cautions(first, second) == [
+        "the test episodes are the same, the training data is not (fingerprint 01234567 against fingerprint ffffffff)",
+        "normalisation layers used other statistics at test (group against running averages)",
+    ]
+
+
+def test_the_last_part_of_a_key_is_the_least_deep_ones() -> None:
+    keys = ["task.shots", "trainer.task.shots", "data.split", "eval.split", "algo.inner_lr"]
+    assert short_keys(keys) == {
+        "task.shots": "shots",
+        "trainer.task.shots": "trainer.task.shots",
+        "data.split": "data.split",
+        "eval.split": "eval.split",
+        "algo.inner_lr": "inner_lr",
+    }
+
+
+settings = st.fixed_dictionaries(
+    {"algo.name": st.sampled_from(["maml", "anil"])},
+    optional={
+        "data.name": st.sampled_from(["a", "b"]),
+        "task.shots": st.integers(1, 3),
+        "algo.inner_lr": st.sampled_from([0.1, 0.1000000001, None]),
+        "backbone.name": st.sampled_from(["conv4", "mlp"]),
+    },
+)
+
+
+@given(st.lists(settings, min_size=1, max_size=8))
+def test_names_are_never_the_same_and_begin_with_the_method(drawn: list[dict[str, Any]]) -> None:
+    names = short_names(drawn, drawn)
+    assert len(set(names)) == len(names)
+    assert all(name.startswith(one["algo.name"]) for name, one in zip(names, drawn, strict=True))
