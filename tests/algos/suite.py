@@ -30,6 +30,10 @@ TINY = {
 
 # learners that cannot learn the tiny problem over one hidden layer
 DEEPER = {"boil": [32, 32]}  # its inner loop changes the layer that has to tell signal from noise unless there are two
+# learners with neither weights nor a stage to train them in
+UNTRAINED = {"centroid": "it compares raw inputs", "chance": "it looks at nothing"}
+# learners whose outputs do not depend on the labels they are shown
+BLIND = {"chance": "its outputs are equal"}
 # learners whose meta-gradient has a second order even over a linear model under a linear loss
 NOT_FLAT = {
     "boil": "a linear model is all head, which its inner loop leaves alone",

@@ -161,7 +161,13 @@ def test_a_stage_on_episodes_has_its_own_tasks(runs: Runs) -> None:
 def _batches_of(stream: Any) -> list[TaskBatch]:
     seen: list[TaskBatch] = []
     gradient = stream.parts.engine.meta_gradient
-    stream.parts.engine.meta_gradient = lambda batches: (seen.extend(batches), gradient(batches))[1]
+
+    def noting(batches: list[TaskBatch]) -> Update:
+        seen.extend(batches)
+        found: Update = gradient(batches)
+        return found
+
+    stream.parts.engine.meta_gradient = noting
     try:
         stream.update(0)
     finally:
