@@ -49,7 +49,7 @@ class FeatureTable:
         found: list[dict[str, Tensor]] = []
         order: list[IntArray] = []
         for index in self.source.index(split, shape, numbers, key):
-            support, query = (self._rows(items) for items in (index.support, index.query))
+            support, query = (self.rows(items) for items in (index.support, index.query))
             labels = (self.preparation.targets(y) for y in (index.support_y, index.query_y))
             found.append(vmap(self._one(index.ways))(support, query, *labels))
             order.append(index.episodes)
@@ -64,7 +64,8 @@ class FeatureTable:
 
         return test
 
-    def _rows(self, items: IntArray) -> Tensor:
+    def rows(self, items: IntArray) -> Tensor:
+        """The features [..., D] of items of any leading shape."""
         return self.features[torch.from_numpy(np.searchsorted(self.items, items)).to(self.features.device)]
 
     def _embed(self, world: World) -> Tensor:

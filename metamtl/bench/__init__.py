@@ -1,0 +1,1 @@
+"""What metamtl and its peers cost, side by side in one run."""

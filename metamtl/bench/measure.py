@@ -1,0 +1,47 @@
+"""Times of alternating contenders: a machine's speed moves, so only what ran side by side is compared."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+
+
+def alternate(steps: Mapping[str, Callable[[], object]], repeat: int) -> dict[str, float]:
+    """The median milliseconds of each step over `repeat` rounds; every round runs each once, in turn."""
+    times: dict[str, list[float]] = {name: [] for name in steps}
+    for _ in range(repeat):
+        for name, step in steps.items():
+            started = time.perf_counter()
+            step()
+            times[name].append(1e3 * (time.perf_counter() - started))
+    return {name: statistics.median(found) for name, found in times.items()}
+
+
+def geometric_mean(values: list[float]) -> float:
+    """Of one value or more."""
+    return statistics.geometric_mean(values)
+
+
+def machine() -> dict[str, Any]:
+    """What the figures depend on besides the code."""
+    packages = ("metamtl", "torch", "numpy", "higher", "torchopt", "learn2learn", "torchmeta", "jax")
+    return {
+        "processor": platform.processor() or platform.machine(),
+        "system": platform.platform(),
+        "python": platform.python_version(),
+        "threads": torch.get_num_threads(),
+        "versions": {name: found for name in packages if (found := _version(name))},
+    }
+
+
+def _version(name: str) -> str | None:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return None
