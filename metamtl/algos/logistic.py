@@ -4,7 +4,8 @@ Newton's method with the bound on the Hessian of Böhning (1992), Multinomial lo
 the Institute of Statistical Mathematics 44: where the logits of all classes sum to zero, as they do from a start at
 zero, the Hessian of the cross-entropy is at most (X'X) / 2 for each class. One inverse serves all steps and classes,
 no step overshoots, and Nesterov's momentum (1983) shortens the way. The objective is scikit-learn's: the sum of the
-cross-entropies plus penalty / 2 |weights|^2, the bias free (its C is 1 / penalty; of two classes each has weights of its own here, as of more).
+cross-entropies plus penalty / 2 |weights|^2, the bias free (its C is 1 / penalty). Here two classes have weights each,
+as more have.
 """
 
 from __future__ import annotations
@@ -34,4 +35,5 @@ def _basis(features: Tensor) -> Tensor:
     examples, size = features.shape
     if size <= examples:
         return torch.eye(size, dtype=features.dtype, device=features.device)
-    return torch.linalg.qr(features.T).Q
+    basis: Tensor = torch.linalg.qr(features.T).Q
+    return basis

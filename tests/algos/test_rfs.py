@@ -98,7 +98,7 @@ def test_the_teacher_is_as_it_is_at_test() -> None:
     learner.minibatch_loss(examples)
     taught = learner.teacher.query(examples.x)
     assert isinstance(examples.x, Tensor)
-    torch.testing.assert_close(torch.cat([learner.teacher.query(one) for one in examples.x.split(1)]), taught)
+    torch.testing.assert_close(torch.cat([learner.teacher.query(one) for one in torch.split(examples.x, 1)]), taught)
     assert all(torch.equal(w, before[name]) for name, w in learner.teacher.state_dict().items())
 
 
