@@ -6,11 +6,12 @@ squared Euclidean distance; `distance=cosine` is the variant that section 2.6 co
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
 import torch.nn.functional as F
 from torch import Tensor
 
+from metamtl.algos.distances import Distance, similarity
 from metamtl.algos.embedding import EmbeddingLearner
 from metamtl.registry import register
 
@@ -21,16 +22,11 @@ def class_means(features: Tensor, labels: Tensor, ways: int) -> Tensor:
     return (members.T @ features) / members.sum(0).unsqueeze(1)
 
 
-def squared_distance(a: Tensor, b: Tensor) -> Tensor:
-    """Squared Euclidean distances [N, M] between a [N, D] and b [M, D]."""
-    return (a.square().sum(1, keepdim=True) - 2 * a @ b.T + b.square().sum(1)).clamp(min=0)
-
-
 @register("algo", "protonet")
 class ProtoNet(EmbeddingLearner):
     """Softmax over negative distances to prototypes, times `scale`."""
 
-    def __init__(self, *, distance: Literal["euclidean", "cosine"], scale: float, **context: Any) -> None:
+    def __init__(self, *, distance: Distance, scale: float, **context: Any) -> None:
         super().__init__(**context)
         self.distance, self.scale = distance, scale
 
@@ -40,6 +36,4 @@ class ProtoNet(EmbeddingLearner):
 
     def score(self, rule: Tensor, features: Tensor) -> Tensor:
         """Logits [Q, ways] (equation 2)."""
-        if self.distance == "euclidean":
-            return -self.scale * squared_distance(features, rule)
-        return self.scale * (F.normalize(features, dim=1) @ F.normalize(rule, dim=1).T)
+        return self.scale * similarity(self.distance, features, rule)

@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from metamtl.algos.protonet import ProtoNet, class_means, squared_distance
+from metamtl.algos.distances import squared_distance
+from metamtl.algos.protonet import ProtoNet, class_means
 from tests.algos.suite import Blobs, engine_of, make
 
 
