@@ -14,8 +14,10 @@ VERBS = {
     "compare": ("metamtl.commands.compare", "runs beside one another: which is better, and whether for sure"),
     "adapt": ("metamtl.commands.adapt", "teach a finished run your own classes, and predict your pictures"),
     "predict": ("metamtl.commands.predict", "predict pictures with a model that adapt saved"),
+    "export": ("metamtl.commands.export", "programs that run without metamtl: torch.export and ONNX"),
     "list": ("metamtl.commands.list_options", "every option there is, with a line of what it is"),
     "doctor": ("metamtl.commands.doctor", "what is installed, which device, which data, and what to do"),
+    "bench": ("metamtl.commands.bench", "what a step, an episode, a test and a start cost, beside other libraries"),
     "completion": ("metamtl.commands.completion", "a script that completes commands in your shell"),
 }
 

@@ -63,7 +63,7 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--predict", type=Path, nargs="+", action="extend", default=[])
     parser.add_argument("-o", "--output", type=Path)
     parser.add_argument("--save", type=Path)
-    parser.add_argument("--threshold", type=_threshold, default="auto")
+    parser.add_argument("--threshold", type=threshold, default="auto")
     parser.add_argument("--invert", choices=("auto", "always", "never"), default="auto")
     parser.add_argument("--transductive", action="store_true")
     parser.add_argument("--on-bad", choices=("error", "skip"), default="error")
@@ -76,5 +76,6 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     return options
 
 
-def _threshold(text: str) -> float | str:
+def threshold(text: str) -> float | str:
+    """The value of `--threshold`."""
     return text if text in ("auto", "off") else float(text)

@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from metamtl.errors import MetamtlError
 
@@ -99,4 +99,6 @@ def _levels(image: Image.Image, mode: str) -> Image.Image:
 
 
 def _first_line(error: Exception) -> str:
+    if isinstance(error, UnidentifiedImageError):
+        return "it is no image of a known format"
     return (str(error) or type(error).__name__).splitlines()[0]

@@ -97,8 +97,13 @@ def _trial(learner: Learner, x: Tensors) -> Trial:
             learner.fitted(features[kept], labels, ways), features[held]
         )[:, :ways]
 
+    # an example that is normalised by its batch is met among the whole support set: alone it would be all zeros
+    together = network.norm == "batch" and network.transductive
+
     def adapted(kept: Tensor, labels: Tensor, ways: int, held: Tensor) -> Tensor:
-        support = Examples(on_each(x, lambda part: part[kept]), labels, ways)
-        return learner.predict(learner.adapt(support), on_each(x, lambda part: part[held]))[:, :ways]
+        state = learner.adapt(Examples(on_each(x, lambda part: part[kept]), labels, ways))
+        if together:
+            return learner.predict(state, x)[held, :ways]
+        return learner.predict(state, on_each(x, lambda part: part[held]))[:, :ways]
 
     return adapted

@@ -17,6 +17,7 @@ from metamtl.deploy.origin import inputs_of, open_trained, origin_of, settings_o
 from metamtl.deploy.pictures import ArrayReader, Invert, Pictures, reader_of
 from metamtl.deploy.predictor import Predictor, Regressor
 from metamtl.errors import UsageError
+from metamtl.runs.files import sha256_of
 from metamtl.trainer import checkpoint
 
 L = TypeVar("L", bound=Hashable)
@@ -74,7 +75,11 @@ class Model:
         parts = with_statistics(self.parts, transductive)
         with in_use(parts):
             support = support_of(parts, stored, labels, len(classes))
-            adapted = Adapted(parts, parts.learner.adapt(support), len(classes), self.inputs, self.origin)
+            origin = {
+                **self.origin,
+                "support": _summary(stored, [labels.tolist().count(n) for n in range(len(classes))]),
+            }
+            adapted = Adapted(parts, parts.learner.adapt(support), len(classes), self.inputs, origin)
             limit = _threshold(threshold) or calibrate(parts.learner, support)
         return Predictor(adapted, classes, reader, limit)
 
@@ -90,12 +95,13 @@ class Model:
         parts = with_statistics(self.parts, transductive=False)
         with in_use(parts):
             state = parts.learner.adapt(support_of(parts, stored, values, None))
-        return Regressor(Adapted(parts, state, None, self.inputs, self.origin), reader)
+        origin = {**self.origin, "support": _summary(stored, None)}
+        return Regressor(Adapted(parts, state, None, self.inputs, origin), reader)
 
     def _expect(self, kind: str, call: str, other: str) -> None:
         found = self.inputs["kind"]
         if found != kind:
-            use = f": use {other}" if found in ("classification", "regression") else ", which cannot be adapted so yet"
+            use = f": use {other}" if found in ("classification", "regression") else ", which cannot be adapted here"
             raise UsageError(f"{call} is for {kind}; this run learnt {found}{use}.")
 
     def _refuse_ways(self, ways: int) -> None:
@@ -122,6 +128,15 @@ def _numbered(y: Any) -> tuple[list[Any], NDArray[np.int64]]:
 def _refuse_unequal(examples: int, labels: int) -> None:
     if examples != labels:
         raise UsageError(f"There are {examples} examples and {labels} labels or values: give one for each.")
+
+
+def _summary(stored: NDArray[Any], per_class: list[int] | None) -> dict[str, Any]:
+    """What a predictor's record says of its support set."""
+    return {
+        "examples": len(stored),
+        "per_class": per_class,
+        "sha256": sha256_of(np.ascontiguousarray(stored).tobytes()),
+    }
 
 
 def _threshold(asked: float | Literal["auto", "off"]) -> Threshold | None:

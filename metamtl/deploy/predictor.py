@@ -70,6 +70,12 @@ class Predictor(Generic[L]):
 
         save(self, Path(path))
 
+    def export(self, folder: str | Path) -> None:
+        """Writes the predictor as programs that need no metamtl, with a model card; see `metamtl.deploy.export`."""
+        from metamtl.deploy.export import export
+
+        export(self.adapted, Path(folder), self)
+
 
 @dataclass(frozen=True)
 class Regressor:
@@ -81,3 +87,9 @@ class Regressor:
     def predict(self, z: NDArray[Any]) -> NDArray[np.float64]:
         """Values [N, targets] at inputs z, given as `Model.regress` takes x; raises what it raises."""
         return np.asarray(self.adapted.outputs(self.reader.read(z).x).numpy())
+
+    def export(self, folder: str | Path) -> None:
+        """Writes the function as programs that need no metamtl, with a model card; see `metamtl.deploy.export`."""
+        from metamtl.deploy.export import export
+
+        export(self.adapted, Path(folder), None)

@@ -24,8 +24,42 @@ def adapt_to_folders(
     transductive: bool,
 ) -> Predictor[str]:
     """The predictor of the classes in `support`, their pictures by name; prints how it came about."""
-    model = load(run)
+    model = _loaded(run, "auto")
+    return _adapted(model, support, threshold, invert, transductive)
+
+
+def export_run(
+    run: Path,
+    support: Mapping[str, Sequence[Path]] | None,
+    folder: Path,
+    *,
+    threshold: float | Literal["auto", "off"],
+    invert: Invert,
+) -> None:
+    """Writes the programs of the run, adapted to `support` where it is given; prints what is in the folder."""
+    from metamtl.deploy.export import export_embedding
+
+    model = _loaded(run, "cpu")
+    if support is None:
+        export_embedding(model, folder)
+    else:
+        _adapted(model, support, threshold, invert, transductive=False).export(folder)
+    print(f"{folder}: {', '.join(sorted(file.name for file in folder.iterdir()))}")
+
+
+def _loaded(run: Path, device: Literal["auto", "cpu"]) -> Model:
+    model = load(run, device)
     print(*model.notes, sep="\n", end="\n" if model.notes else "", file=sys.stderr)
+    return model
+
+
+def _adapted(
+    model: Model,
+    support: Mapping[str, Sequence[Path]],
+    threshold: float | Literal["auto", "off"],
+    invert: Invert,
+    transductive: bool,
+) -> Predictor[str]:
     _refuse_without_pictures(model)
     files = [file for one in support.values() for file in one]
     labels = [name for name, one in support.items() for _ in one]
