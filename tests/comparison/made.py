@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,7 +44,12 @@ def config(algo: str = "maml", seed: int = 0, changes: Mapping[str, Any] | None 
 
 def started(outputs: Path, algo: str = "maml", seed: int = 0, changes: Mapping[str, Any] | None = None) -> RunFolder:
     """A run that has begun, a second after the one before it; it is running until it is finished."""
-    run = RunFolder.create(outputs, config(algo, seed, changes), ["metamtl", "train"], f"{algo}-s{seed}")
+    # git and the list of packages take longer than all the rest of a folder
+    with (
+        patch("metamtl.runs.meta.git_state", return_value=None),
+        patch("metamtl.runs.meta.installed_versions", return_value={}),
+    ):
+        run = RunFolder.create(outputs, config(algo, seed, changes), ["metamtl", "train"], f"{algo}-s{seed}")
     run.update_meta(started=(datetime(2026, 1, 1) + timedelta(seconds=next(_clock))).isoformat())
     return run
 

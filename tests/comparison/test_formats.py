@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-from pathlib import Path
 
 import pytest
 from rich.console import Console
@@ -22,8 +21,9 @@ from metamtl.errors import UsageError
 from tests.comparison.made import finished, noisy, started
 
 
-@pytest.fixture
-def made(tmp_path: Path) -> tuple[Comparison, list[Unfinished]]:
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Comparison, list[Unfinished]]:
+    tmp_path = tmp_path_factory.mktemp("outputs")
     for seed in range(2):
         finished(tmp_path, "maml", seed, accuracy=noisy(0.9, seed), validation=0.9, changes={"algo.inner_lr": 0.4})
         finished(tmp_path, "anil", seed, accuracy=noisy(0.7, 9 + seed), changes={"algo.note": "50% of a_b | <x> & $y$"})
