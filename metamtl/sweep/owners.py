@@ -61,8 +61,10 @@ def signed(folder: Path, beats: Callable[[], dict[str, Any]]) -> Iterator[Owner]
     identity = uuid.uuid4().hex
     place = folder / ".owners" / identity
     place.mkdir(parents=True)
-    with hold(place):
-        yield Owner({"id": identity, "host": socket.gethostname(), "folder": str(place.absolute())}, beats)
-    with suppress(OSError):
-        (place / ".lock").unlink()
-        place.rmdir()
+    try:
+        with hold(place):
+            yield Owner({"id": identity, "host": socket.gethostname(), "folder": str(place.absolute())}, beats)
+    finally:
+        with suppress(OSError):
+            (place / ".lock").unlink()
+            place.rmdir()

@@ -9,6 +9,7 @@ import multiprocessing
 import os
 import signal
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
@@ -31,10 +32,12 @@ class Running(Generic[T]):
     slot: int
     process: BaseProcess
     pipe: Connection
+    told: bool = False  # to stop; a second signal could break what it writes at its end
 
     def answer(self, verdict: str | None) -> None:
         """What the sweep thinks of the validation that it was told last."""
-        self.pipe.send(verdict)
+        with suppress(OSError):  # it may have died since
+            self.pipe.send(verdict)
 
 
 class Pool(Generic[T]):
@@ -67,11 +70,17 @@ class Pool(Generic[T]):
                 self._remove(running)
             yield running, message
 
-    def stop(self, number: signal.Signals = signal.SIGTERM) -> None:
-        """Sends the signal to every process: SIGTERM has it finish its step and save."""
+    def stop(self) -> None:
+        """Has every process finish its step, save and end."""
         for running in self.running:
-            if running.process.pid is not None and running.process.is_alive():
-                os.kill(running.process.pid, number)
+            if not running.told:
+                running.told = True
+                running.process.terminate()
+
+    def kill(self) -> None:
+        """Ends every process at once."""
+        for running in self.running:
+            running.process.kill()
 
     def _remove(self, running: Running[T]) -> None:
         running.process.join(_LAST_SECONDS)

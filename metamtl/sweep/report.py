@@ -51,7 +51,7 @@ def line(request: Request, ledger: Ledger, number: int) -> str:
         said = "its process stopped; it will go on from its last checkpoint"
     leader = ranked(request, ledger)[:1]
     lead = f"  (best: trial {leader[0].number}, {leader[0].value:.6g})" if leader else ""
-    return f"trial {number} {trial.state.name.lower()}: {said}  {' '.join(values_of(request, trial))}{lead}"
+    return f"trial {number} {_state(trial)}: {said}  {' '.join(values_of(request, trial))}{lead}"
 
 
 def write(request: Request, folder: Path, ledger: Ledger) -> dict[str, Any]:
@@ -71,7 +71,7 @@ def write(request: Request, folder: Path, ledger: Ledger) -> dict[str, Any]:
         "wanted": ledger.wanted(),
         "best": leader[0].number if leader else None,
         "trials": trials,
-        "importance": importance(request, ledger),
+        "importance": {},  # known at the end
         "winners": [_winner(request, folder, trial) for trial in best(request, ledger)],
     }
     write_json(folder / FILE, content)
@@ -80,7 +80,8 @@ def write(request: Request, folder: Path, ledger: Ledger) -> dict[str, Any]:
 
 def finish(request: Request, folder: Path, ledger: Ledger) -> None:
     """Writes sweep.json and the figures, and prints what came of the sweep."""
-    content = write(request, folder, ledger)
+    content = {**write(request, folder, ledger), "importance": importance(request, ledger)}
+    write_json(folder / FILE, content)
     plot_history(content, folder / "plots" / "history.png")
     if content["importance"]:
         plot_importance(content["importance"], folder / "plots" / "importance.png")
@@ -105,11 +106,15 @@ def importance(request: Request, ledger: Ledger) -> dict[str, float]:
     return {key: float(share) for key, share in found.items()}
 
 
+def _state(trial: FrozenTrial) -> str:
+    return {"FAIL": "failed"}.get(trial.state.name, trial.state.name.lower())
+
+
 def _record(request: Request, folder: Path, trial: FrozenTrial) -> dict[str, Any]:
     own = folder / str(trial.number)
     return {
         "number": trial.number,
-        "state": trial.state.name.lower(),
+        "state": _state(trial),
         "value": trial.value,
         "params": trial.params,
         "reason": trial.user_attrs.get("reason"),
@@ -160,7 +165,9 @@ def _print(request: Request, folder: Path, ledger: Ledger, content: dict[str, An
         values = [_short(trial.params[key], dimensions[key].text(trial.params[key])) for key in keys]
         table.add_row(*map(Text, (str(trial.number), f"{trial.value:.6g}", *values)))
     states = [trial["state"] for trial in content["trials"]]
-    counts = ", ".join(f"{states.count(state)} {state}" for state in ("complete", "pruned", "fail") if state in states)
+    counts = ", ".join(
+        f"{states.count(state)} {state}" for state in ("complete", "pruned", "failed") if state in states
+    )
     console = Console(soft_wrap=True, highlight=False)
     console.print(table)
     for winner in content["winners"]:

@@ -17,6 +17,7 @@ from metamtl.config.library import Library
 from metamtl.config.schema import Entry, MismatchError
 from metamtl.errors import MetamtlError, UsageError
 from metamtl.runs.config_file import read_config, write_config
+from metamtl.runs.redact import redact_command, redact_text
 from metamtl.sweep.space import Dimension, read_space
 
 FILE = "sweep.yaml"
@@ -24,6 +25,7 @@ FILE = "sweep.yaml"
 CHANGEABLE = ("trials", "workers", "devices", "storage", "seeds", "winners", "failures", "jobs", "cluster", "slurm")
 # trials are compared on the same validation episodes, and the seed is what winners are run again with
 _SETTLED = ("task", "eval", "data", "seed", "paths", "logger", "label", "experiment", "recipe")
+_USER = re.compile(r"(?<=://)[^\s/@:]+(?=@)")
 _DEVICE = re.compile(r"cpu|mps|cuda(:\d+)?")
 
 
@@ -57,8 +59,9 @@ class Request:
         return {"overrides": paths, "space": self.space, **searched}
 
     def save(self, folder: Path) -> None:
-        """Writes sweep.yaml; credentials in the storage's address are left out."""
-        write_config(folder / FILE, dataclasses.asdict(self))
+        """Writes sweep.yaml; an address of the storage that holds a password is hidden."""
+        options = {**self.options, "storage": _without_password(self.options["storage"])}
+        write_config(folder / FILE, dataclasses.asdict(dataclasses.replace(self, options=options)))
 
     @classmethod
     def load(cls, folder: Path) -> Request:
@@ -110,6 +113,11 @@ def changed(request: Request, words: Sequence[str]) -> Request:
     return dataclasses.replace(request, options=options)
 
 
+def _without_password(storage: str | None) -> str | None:
+    bare = _USER.sub("", storage or "")  # a name without a password is no secret
+    return storage if redact_text(bare) == bare else redact_text(storage or "")
+
+
 def _changeable() -> str:
     return ", ".join(f"sweep.{key}" for key in CHANGEABLE)
 
@@ -152,6 +160,11 @@ def _refused_words(train: Sequence[str], space: Mapping[str, str]) -> list[str]:
     parsed, _ = lines.parse(train)  # what cannot be read is told with the rest
     given = {override.key_or_group for override in parsed}
     problems = [f"{key} is both given and searched: leave out one of the two." for key in space if key in given]
+    problems += [
+        f"{text.partition('=')[0]}: a sweep keeps its overrides in files; give what is secret by the environment."
+        for text in train
+        if redact_command([text]) != [text]
+    ]
     for override in parsed:
         if override.is_sweep_override():
             key, text = override.key_or_group, override.get_value_string()

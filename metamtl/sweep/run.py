@@ -14,10 +14,9 @@ from __future__ import annotations
 import dataclasses
 import os
 import shlex
-import signal
 import time
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +26,7 @@ from metamtl.runs.folder import new_sweep
 from metamtl.runs.identity import safe_label
 from metamtl.runs.lock import held, hold
 from metamtl.sweep import report
+from metamtl.sweep.cluster import require_submitit, submit
 from metamtl.sweep.job import Job, Outcome, Validation
 from metamtl.sweep.owners import BEAT_SECONDS, Owner, signed
 from metamtl.sweep.pool import Pool, Running, probed
@@ -37,6 +37,7 @@ from metamtl.sweep.storage import open_storage
 from metamtl.sweep.study import Claim, Ledger, join_study
 
 LISTEN_SECONDS = 1.0
+JOURNAL = "study.journal"
 # Trials are tested on the classes that they are chosen by, and on the same episodes: test classes are not looked at.
 TRIAL = ("eval.split=val", "eval.episodes=${eval.val_episodes}", "eval.gap_episodes=0")
 
@@ -44,21 +45,51 @@ TRIAL = ("eval.split=val", "eval.episodes=${eval.val_episodes}", "eval.gap_episo
 def new(words: Sequence[str], config_dir: Path | None) -> Path:
     """Begins a sweep, or joins the one that has its name already; returns its folder."""
     request, config = read_request(words, config_dir)
+    if request.options["jobs"]:
+        require_submitit()
     metric, higher = decide(request.options, *probed(config))
     request = dataclasses.replace(request, metric=metric, higher_is_better=higher)
-    folder = _folder(request, config)
+    folder = _folder(request, config).absolute()
+    if request.options["jobs"] and request.options["storage"] is None:
+        # several machines on one file system, where SQLite is not safe
+        request = dataclasses.replace(request, options={**request.options, "storage": str(folder / JOURNAL)})
     if (folder / FILE).exists():
         _refuse_another(Request.load(folder), request, folder)
     else:
         request.save(folder)
-    return _carry_out(request, folder)
+    return _begin(request, folder)
 
 
 def go_on(folder: Path, words: Sequence[str]) -> Path:
     """Goes on with the sweep in `folder`; `words` may change how long and where."""
     request = changed(Request.load(folder), words)
+    options = request.options
+    if options["jobs"] and options["storage"] is None and options["cluster"] != "local":
+        raise UsageError(
+            f"sweep.jobs: the study is in {folder / 'study.db'}, which several machines cannot share; "
+            "begin a sweep with sweep.jobs, or with sweep.storage."
+        )
     request.save(folder)
-    return _carry_out(request, folder)
+    return _begin(request, folder)
+
+
+def take_part(folder: Path) -> None:
+    """What a job of a cluster does: trains here what remains of the sweep in `folder`."""
+    request = Request.load(folder)
+    with _joined(request, folder) as ledger:
+        _carry_out(request, folder, ledger)
+
+
+def _begin(request: Request, folder: Path) -> Path:
+    folder = folder.absolute()
+    with _joined(request, folder) as ledger:
+        print(f"sweep {folder}", flush=True)
+        if request.options["jobs"]:
+            names = [str(job.job_id) for job in submit(folder, request.options)]
+            print(f"submitted as {', '.join(names)}; metamtl sweep --continue {folder} sweep.jobs=0 shows what is done")
+        else:
+            _carry_out(request, folder, ledger)
+    return folder
 
 
 def _folder(request: Request, config: dict[str, Any]) -> Path:
@@ -79,19 +110,22 @@ def _refuse_another(there: Request, request: Request, folder: Path) -> None:
         raise UsageError(f"{folder} holds a sweep with another {', '.join(differs)}: choose another sweep.name.")
 
 
-def _carry_out(request: Request, folder: Path) -> Path:
+@contextmanager
+def _joined(request: Request, folder: Path) -> Iterator[Ledger]:
+    """While inside, the study of the sweep is open, and paths start from where the sweep was asked for."""
     with suppress(OSError):  # on another machine, where all paths are given whole
-        folder = folder.absolute()
         os.chdir(request.directory)
     storage = open_storage(request.options["storage"], folder)
     study = join_study(request, storage, folder.name)
-    ledger = Ledger(study, storage, request)
-    with stoppable() as stop, signed(folder, lambda: study.user_attrs) as owner:
+    yield Ledger(study, storage, request)
+    storage.remove_session()
+
+
+def _carry_out(request: Request, folder: Path, ledger: Ledger) -> None:
+    with stoppable() as stop, signed(folder, lambda: ledger.study.user_attrs) as owner:
         sweep = Sweep(request, folder, ledger, owner, stop)
-        print(f"sweep {folder}", flush=True)
         sweep.train_trials()
         sweep.rerun_winners()
-    return folder
 
 
 @dataclass
@@ -127,6 +161,8 @@ class Sweep:
     def rerun_winners(self) -> None:
         """Runs the best trials again with new seeds and tests them; the first command to come here does it."""
         report.write(self.request, self.folder, self.ledger)
+        if not self.request.options["seeds"]:
+            print("No run was tested: sweep.seeds=N runs the winners again and tests them.")
         if held(self.folder):
             print("Another command runs the winners again.", flush=True)
             return
@@ -210,7 +246,7 @@ class Sweep:
                 self.next_beat = time.monotonic() + BEAT_SECONDS
                 self.ledger.beat(self.owner)
         except KeyboardInterrupt:
-            pool.stop(signal.SIGKILL)
+            pool.kill()
             raise
 
     def _heard(self, running: Running[Claim], message: Validation | Outcome) -> None:

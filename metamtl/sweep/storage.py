@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 INSTALL = "pip install 'metamtl[sweep]'"
 _SQLITE_WAIT = 60.0  # seconds that a writer waits for the others
 _TRIES, _PAUSE = 10, 0.5
+_LOST = ("already exists", "duplicate", "unique", "locked")
 
 
 def require_optuna() -> None:
@@ -39,15 +40,16 @@ def open_storage(given: str | None, folder: Path) -> BaseStorage:
         return _database(given or _sqlite(folder / "study.db"))
     except Exception as error:  # each database driver has errors of its own
         where = redact_text(given or str(folder / "study.db"))
-        reason = redact_text(" ".join(str(error).split())[:300]).rstrip(".") or type(error).__name__
+        said = " ".join(str(error).partition("(Background on this error")[0].split())
+        reason = redact_text(said[:300]).rstrip(".") or type(error).__name__
         raise UsageError(f"sweep.storage={where} cannot be opened: {reason}.{_advice(given or '', error)}") from error
 
 
 def _advice(given: str, error: Exception) -> str:
     if isinstance(error, ModuleNotFoundError):
         return f" Install its driver: pip install {'psycopg[binary]' if error.name == 'psycopg' else error.name}."
-    if given.startswith(("postgres://", "postgresql://")):
-        return " Is the server up, and the driver named, as in postgresql+psycopg://USER:PASSWORD@HOST/DATABASE?"
+    if given.startswith("postgres"):
+        return " Is the server up, and the address of the form postgresql+psycopg://USER:PASSWORD@HOST/DATABASE?"
     return " Give a database URL, as postgresql+psycopg://USER@HOST/DATABASE, or the path of a journal file."
 
 
@@ -72,7 +74,7 @@ def _database(url: str) -> BaseStorage:
         try:
             return _opened(url)
         except Exception as error:
-            if attempt == _TRIES or not any(word in str(error) for word in ("already exists", "duplicate", "locked")):
+            if attempt == _TRIES or not any(word in str(error).lower() for word in _LOST):
                 raise
             time.sleep(_PAUSE)
     raise AssertionError("the last try returns or raises")

@@ -136,6 +136,7 @@ class Ledger:
         study = optuna.load_study(
             study_name=self.study.study_name, storage=self.storage, sampler=sampler, pruner=self.pruner
         )
+        study.get_trials(deepcopy=False)  # a database's cache knows a trial once all are read
         trial = optuna.Trial(study, frozen._trial_id)
         values = {key: dimension.suggest(trial) for key, dimension in self.request.dimensions.items()}
         return Claim(trial, values)
