@@ -33,7 +33,8 @@ LAYERS = {
     "build": {"algos", "transfer", "multitask", "engine", "backbones", "data", "config"},
     "sweep": {"config", "runs", "data", "engine", "build", "evaluation", "trainer"},
     "deploy": {*BUILT, "trainer", "evaluation"},
-    "commands": {"sweep", "comparison", "config", "runs", "trainer", "evaluation", "deploy", "data", "cli"},
+    "bench": {*BUILT, "trainer", "evaluation"},
+    "commands": {"sweep", "comparison", "config", "runs", "trainer", "evaluation", "deploy", "data", "cli", "bench"},
     "cli": {"commands", "config"},
     "failures": {"runs"},
 }
