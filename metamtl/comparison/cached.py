@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple, cast
@@ -18,6 +19,8 @@ from metamtl.runs.result import read_episodes
 
 _MOST_SMALL_FILES = 8192
 _MOST_STREAMS = 512  # of 10,000 lines each they take half a gigabyte
+Figures = NDArray[np.float64]
+Points = tuple[Figures, Figures]  # steps and values
 
 
 class Stamp(NamedTuple):
@@ -30,9 +33,9 @@ class Stamp(NamedTuple):
 class Curve(NamedTuple):
     """One metric of a stream: `steps`, `values` and `seconds` of training [n], seconds NaN where none are known."""
 
-    steps: NDArray[np.float64]
-    values: NDArray[np.float64]
-    seconds: NDArray[np.float64]
+    steps: Figures
+    values: Figures
+    seconds: Figures
 
 
 def stamp(path: Path) -> Stamp | None:
@@ -54,7 +57,7 @@ def json_object(path: Path) -> dict[str, Any]:
     return _json_object(path, stamp(path))
 
 
-def episodes(folder: Path) -> dict[str, NDArray[np.float64]]:
+def episodes(folder: Path) -> dict[str, Figures]:
     """Metric -> the figures [n] of each test episode of the run or evaluation in `folder`; raises MetamtlError."""
     record = RecordFolder(folder)
     return _episodes(folder, stamp(record.episodes_file), stamp(record.result_file))
@@ -79,29 +82,42 @@ def _json_object(path: Path, _: Stamp | None) -> dict[str, Any]:
 
 
 @lru_cache(_MOST_SMALL_FILES)
-def _episodes(folder: Path, *_: Stamp | None) -> dict[str, NDArray[np.float64]]:
+def _episodes(folder: Path, *_: Stamp | None) -> dict[str, Figures]:
     return read_episodes(RecordFolder(folder))
 
 
 @lru_cache(_MOST_STREAMS)
 def _curves(path: Path, _: Stamp | None) -> dict[str, Curve]:
-    columns: dict[str, tuple[list[float], list[float]]] = {}
+    parts: dict[tuple[str, ...], list[Mapping[str, Any]]] = {}
     for line in read(path):
-        step = line.get("step")
-        if not isinstance(step, int | float):
-            continue
-        for name, value in line.items():
-            if name not in ("step", "split") and isinstance(value, int | float):
-                steps, values = columns.setdefault(name, ([], []))
-                steps.append(step)
-                values.append(value)
-    arrays = {name: (np.array(steps, float), np.array(values, float)) for name, (steps, values) in columns.items()}
-    clock = arrays.get("time/seconds")
-    return {name: Curve(steps, values, _seconds(steps, clock)) for name, (steps, values) in arrays.items()}
+        if isinstance(line.get("step"), int | float):
+            parts.setdefault(tuple(line), []).append(line)
+    columns: dict[str, list[Points]] = {}
+    for names, lines in parts.items():  # lines of equal names, so that a column is one pass over them
+        steps = np.array([line["step"] for line in lines], dtype=np.float64)
+        for name in names:
+            if name not in ("step", "split") and (values := _numbers([line[name] for line in lines])) is not None:
+                columns.setdefault(name, []).append((steps, values))
+    points = {name: _in_order(found) for name, found in columns.items()}
+    clock = points.get("time/seconds")
+    return {name: Curve(steps, values, _seconds(steps, clock)) for name, (steps, values) in points.items()}
 
 
-def _seconds(
-    steps: NDArray[np.float64], clock: tuple[NDArray[np.float64], NDArray[np.float64]] | None
-) -> NDArray[np.float64]:
+def _numbers(values: list[Any]) -> Figures | None:
+    """The values of a column; None where they are not all numbers."""
+    try:
+        return np.array(values, dtype=np.float64)
+    except (TypeError, ValueError):
+        return None
+
+
+def _in_order(parts: list[Points]) -> Points:
+    """The points of several sets of lines, by step; lines of one step stay in their order."""
+    steps, values = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+    order = np.argsort(steps, kind="stable")
+    return steps[order], values[order]
+
+
+def _seconds(steps: Figures, clock: Points | None) -> Figures:
     """Only lines of training carry the time, so that of a validation lies between two of theirs."""
     return np.full(steps.size, np.nan) if clock is None else np.interp(steps, *clock)

@@ -8,6 +8,7 @@ reads and which null would not tell apart; `read` returns floats.
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 from collections.abc import Mapping
@@ -17,6 +18,7 @@ from typing import Any
 
 from metamtl.runs.files import clear_disk_errors, from_json, to_json, write_all
 
+_NON_FINITE = (b'"NaN"', b'Infinity"')
 _logger = logging.getLogger(__name__)
 
 
@@ -82,11 +84,24 @@ def read(path: Path) -> list[dict[str, Any]]:
     with clear_disk_errors(path, doing="read"):
         content = path.read_bytes()
     lines = content.split(b"\n")[:-1]  # what follows the last newline is empty, or torn by a kill
-    parsed = [_parsed(line) for line in lines]
+    parsed = _parsed_at_once(lines) or [_parsed(line) for line in lines]
     damaged = parsed.count(None)
     if damaged:
         _logger.warning("%d damaged lines of %s are left out.", damaged, path)
     return [line for line in parsed if line is not None]
+
+
+def _parsed_at_once(lines: list[bytes]) -> list[dict[str, Any] | None] | None:
+    """All lines in one call, several times as fast; None where one of them is damaged, or is not finite."""
+    text = b",".join(lines)
+    if any(name in text for name in _NON_FINITE):
+        return None
+    try:
+        values = json.loads(b"[" + text + b"]")
+    except ValueError:
+        return None
+    whole = len(values) == len(lines) and all(isinstance(value, dict) for value in values)
+    return values if whole else None
 
 
 def _parsed(line: bytes) -> dict[str, Any] | None:

@@ -104,3 +104,11 @@ def test_a_really_full_disk_is_told(tmp_path: Path) -> None:
     )
     assert "No space left on the disk of" in said
     assert "True True" in said
+
+
+def test_lines_that_are_json_only_together_are_damaged(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    path.write_bytes(b'{"step": 1}\n{"step": [2\n3]}\n{"step": 4}\n')
+    assert [line["step"] for line in read(path)] == [1, 4]
+    path.write_bytes(b'{"step": 1}, {"step": 2}\n{"step": 3}\n7\n')
+    assert [line["step"] for line in read(path)] == [3]
