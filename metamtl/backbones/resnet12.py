@@ -7,8 +7,10 @@ it is constant, so that a pass depends on its inputs and its noise key alone.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -42,7 +44,10 @@ class ResidualBlock(nn.Module):
 
 @register("backbone", "resnet12")
 class ResNet12(nn.Module):
-    """Images [N, C, H, W] to features [N, widths[-1]], the mean of the last map over space."""
+    """Images [N, C, H, W] to features [N, features]: the last map's mean over space, or the map flattened.
+
+    `map_shape` is that of the last map, [C, H, W].
+    """
 
     def __init__(
         self,
@@ -52,6 +57,7 @@ class ResNet12(nn.Module):
         drop_rate: float,
         drop_block: int,
         norm: NormKind,
+        readout: Literal["flatten", "mean"] = "mean",
     ) -> None:
         super().__init__()
         if len(input_shape) != 3 or min(input_shape[1:]) < 2 ** len(widths):
@@ -66,7 +72,10 @@ class ResNet12(nn.Module):
             for number, (a, b) in enumerate(pairwise(channels))
         ]
         self.blocks = nn.Sequential(*blocks)
-        self.features = channels[-1]
+        halved = 2 ** len(widths)
+        self.map_shape = (channels[-1], input_shape[1] // halved, input_shape[2] // halved)
+        self.readout = readout
+        self.features = channels[-1] if readout == "mean" else math.prod(self.map_shape)
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, a=0.1, mode="fan_out", nonlinearity="leaky_relu")
@@ -74,4 +83,4 @@ class ResNet12(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Features [N, features] of images [N, C, H, W]."""
         maps: Tensor = self.blocks(x)
-        return torch.mean(maps, (2, 3))
+        return torch.mean(maps, (2, 3)) if self.readout == "mean" else torch.flatten(maps, 1)
