@@ -41,10 +41,10 @@ def compare(groups: Sequence[Group], metric: str | None = None, baseline: Group 
     where no group is finished, UsageError where none has the metric.
     """
     metric = chosen_metric(groups, metric)
-    by_protocol: dict[tuple[str, str], list[Group]] = {}
+    by_protocol: dict[tuple[str, ...], list[Group]] = {}
     for group in groups:
         if has(group, metric):
-            by_protocol.setdefault(protocol(group), []).append(group)
+            by_protocol.setdefault(protocol(group, metric), []).append(group)
     found = [section(alike, metric, _baseline(alike, metric, baseline)) for alike in by_protocol.values()]
     # sorting is stable: sections of one size stay in the order of their first run
     sections = _corrected(sorted(found, key=lambda one: (one.baseline is None, -len(one.rows))))

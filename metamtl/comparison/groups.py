@@ -103,14 +103,15 @@ def _by_facts(records: Sequence[RunRecord]) -> list[tuple[dict[str, str], list[R
 
 
 def protocol_facts(record: RunRecord) -> dict[str, str]:
-    """What a result says of its episodes and of how they were met."""
-    result = record.result or {}
-    return {
-        "result.episodes_id": str(result.get("episodes_id", "")),
-        "result.data": str(result.get("data", {}).get("fingerprint", ""))[:8],
-        "result.transduction": str(result.get("transduction", "")),
-        "result.normalisation": str(result.get("normalisation", "")),
-    }
+    """What a result says of its episodes and of how they were met; with several families of each."""
+    found: dict[str, str] = {}
+    for metric in record.figures:
+        facts, prefix = record.facts(metric), f"result.{metric.rpartition('/')[0]}".rstrip(".")
+        found[f"{prefix}.episodes_id"] = str(facts.get("episodes_id", ""))
+        found[f"{prefix}.data"] = str(facts.get("data", {}).get("fingerprint", ""))[:8]
+        found[f"{prefix}.transduction"] = str(facts.get("transduction", ""))
+        found[f"{prefix}.normalisation"] = str(facts.get("normalisation", ""))
+    return found
 
 
 def _frozen(value: Any) -> str:

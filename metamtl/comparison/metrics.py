@@ -39,7 +39,7 @@ def chosen_metric(groups: Iterable[Group], wanted: str | None = None) -> str:
             raise UsageError(f"{wanted}: no run has this figure{hint} There are {', '.join(known)}.")
         return wanted
     selected = Counter(metric for record in counted for metric in record.validation if metric in record.figures)
-    measured = Counter({metric: count for metric, count in known.items() if metric != "loss"})
+    measured = Counter({metric: count for metric, count in known.items() if _base(metric) != "loss"})
     return (selected or measured or known).most_common(1)[0][0]
 
 

@@ -22,7 +22,7 @@ def notes_of(
     yield from _baselines(metric, sections, wanted)
     yield from _apart(metric, sections)
     for section in sections:
-        yield from _careful(section)
+        yield from _careful(metric, section)
     yield from _few_seeds(rows)
     yield from _tests(rows)
     yield from _costs(rows)
@@ -65,12 +65,12 @@ def _apart(metric: str, sections: Sequence[Section]) -> Iterator[str]:
         yield f"Not comparable: {_listed(names)} with {first.name}: {reasons}."
 
 
-def _careful(section: Section) -> Iterator[str]:
+def _careful(metric: str, section: Section) -> Iterator[str]:
     if section.baseline is None:
         return
     whose: dict[str, list[str]] = {}
     for row in section.rows:
-        for reason in cautions(row.group, section.baseline) if not row.baseline else ():
+        for reason in cautions(row.group, section.baseline, metric) if not row.baseline else ():
             whose.setdefault(reason, []).append(row.group.name)
     for reason, names in whose.items():
         yield f"{_listed(names)} with {section.baseline.name}: {reason}."

@@ -85,6 +85,15 @@ class RunRecord:
             found |= {f"{family}/{metric}": figure for metric, figure in record.get("test", {}).items()}
         return found
 
+    def facts(self, metric: str) -> Mapping[str, Any]:
+        """What result.json says of the episodes behind `metric` and of how they were met: `episodes_id`, `split` ...
+
+        With several families these are facts of the metric's own family.
+        """
+        result = self.result or Result()
+        own: Mapping[str, Any] = result.get("families", {}).get(metric.rpartition("/")[0], result)
+        return own
+
     @property
     def finished(self) -> bool:
         """Whether it is completed with figures; those of a run that trains on are of its shorter self."""

@@ -15,7 +15,7 @@ from metamtl.comparison.sorting import sorted_by
 from metamtl.comparison.statistics import holm, paired_test
 from metamtl.comparison.where import group_named
 from metamtl.errors import MetamtlError, UsageError
-from metamtl.runs.files import write_json
+from metamtl.runs.files import read_json, write_json
 from metamtl.runs.result import summary
 from tests.comparison.made import TRANSDUCTIVE, finished, noisy, started
 
@@ -167,17 +167,31 @@ def test_figures_that_are_missing_or_no_numbers_make_no_test_and_say_so(tmp_path
     assert names(comparison)[0][-1] == "fomaml"  # NaN comes last
 
 
-def test_families_are_metrics_of_their_own(tmp_path: Path) -> None:
+def test_families_are_metrics_of_their_own_with_facts_of_their_own(tmp_path: Path) -> None:
     for algo, shift in (("maml", 0.0), ("anil", 0.1)):
         figures = noisy(0.5, 3) + shift
+        families = {
+            name: {"test": {"accuracy": summary(figures)}, "episodes_id": episodes, "transduction": "none"}
+            for name, episodes in {"road": "same", "lane": f"of {algo}"}.items()
+        }
         run = finished(tmp_path, algo, accuracy=figures)
-        record = {"test": {}, "best": {"step": 1}, "families": {"road": {"test": {"accuracy": summary(figures)}}}}
-        content = {**collect([run.path])[0].result, **record, "episodes_columns": ["loss", "road/accuracy"]}  # type: ignore[dict-item]
-        write_json(run.result_file, content)
-    comparison = compared(tmp_path, baseline="maml")
+        content = read_json(run.result_file)
+        for key in ("test", "best", "episodes_id", "transduction"):
+            del content[key]
+        write_json(run.result_file, {**content, "families": families, "episodes_columns": ["loss", "road/accuracy"]})
+    comparison = compared(tmp_path, baseline="algo=maml")
     assert comparison.metric == "road/accuracy"
     (test,) = [row.test for row in comparison.rows if row.test]
     assert test.difference == pytest.approx(0.1)
+    other = compared(tmp_path, "lane/accuracy", baseline="algo=maml")
+    assert [len(section.rows) for section in other.sections] == [1, 1]
+    assert "other episodes (of anil against of maml)" in " ".join(other.notes)
+
+
+def test_episodes_without_a_name_are_compared_with_none(tmp_path: Path) -> None:
+    for algo in ("maml", "anil"):
+        finished(tmp_path, algo, facts={"episodes_id": None})
+    assert [len(section.rows) for section in compared(tmp_path).sections] == [1, 1]
 
 
 def test_the_metric_is_the_one_that_was_selected_by(tmp_path: Path) -> None:

@@ -109,7 +109,7 @@ def test_other_training_data_and_other_normalisation_are_said(tmp_path: Path) ->
     finished(tmp_path, "maml", facts={"data": {"name": "glyphs", "fingerprint": "ffffffffffff"}})
     first, second = grouped(collect([tmp_path]))
     assert obstacles(first, second, "accuracy") == []
-    assert cautions(first, second) == [
+    assert cautions(first, second, "accuracy") == [
         "the test episodes are the same, the training data is not (fingerprint 01234567 against fingerprint ffffffff)",
         "normalisation layers used other statistics at test (group against running averages)",
     ]
