@@ -53,6 +53,7 @@ def test_two_kills_and_two_commands_at_once(tmp_path: Path) -> None:
     assert len(told) == len(set(told)), "two commands trained one trial"
 
 
+@pytest.mark.slow
 def test_a_killed_worker_is_replaced_and_a_signal_stops_in_good_order(tmp_path: Path) -> None:
     process = begin(tmp_path, *TINY, *LONG, "sweep.trials=2", "sweep.seeds=0")
     wait_for(lambda: (tmp_path / "outputs").exists() and running(only_sweep(tmp_path)))
