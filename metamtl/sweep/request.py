@@ -59,8 +59,11 @@ class Request:
         return {"overrides": paths, "space": self.space, **searched}
 
     def save(self, folder: Path) -> None:
-        """Writes sweep.yaml; an address of the storage that holds a password is hidden."""
-        options = {**self.options, "storage": _without_password(self.options["storage"])}
+        """Writes sweep.yaml; an address of the storage that holds a password is hidden.
+
+        Jobs are submitted when a command says so, not whenever the sweep goes on.
+        """
+        options = {**self.options, "storage": _without_password(self.options["storage"]), "jobs": 0}
         write_config(folder / FILE, dataclasses.asdict(dataclasses.replace(self, options=options)))
 
     @classmethod

@@ -86,7 +86,7 @@ def _begin(request: Request, folder: Path) -> Path:
         print(f"sweep {folder}", flush=True)
         if request.options["jobs"]:
             names = [str(job.job_id) for job in submit(folder, request.options)]
-            print(f"submitted as {', '.join(names)}; metamtl sweep --continue {folder} sweep.jobs=0 shows what is done")
+            print(f"submitted as {', '.join(names)}; to join in from here: metamtl sweep --continue {folder}")
         else:
             _carry_out(request, folder, ledger)
     return folder

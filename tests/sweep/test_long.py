@@ -37,7 +37,7 @@ def test_jobs_of_a_cluster_share_the_sweep(tmp_path: Path) -> None:
     assert "submitted as " in said
     sweep = only_sweep(tmp_path)
     assert (sweep / "study.journal").exists()
-    said = ended(begin(tmp_path, "--continue", str(sweep), "sweep.jobs=0"))  # waits for what the jobs train
+    said = ended(begin(tmp_path, "--continue", str(sweep)))  # waits for what the jobs train
     assert "4 complete" in said or "Another command runs the winners again." in said
     assert [trial["state"] for trial in report(sweep)["trials"]] == ["complete"] * 4
     assert len(metas(sweep)) >= 4
