@@ -3,9 +3,8 @@
     python scripts/adapt_to_folders.py outputs/RUN [EPISODES] [--transductive]
 
 Draws the run's own test tasks (classes that training never saw), writes the drawings of each as PNG files in a folder a
-class, dark ink on light paper where the run learnt light ink on dark, runs `metamtl
-adapt` on them as a user would, and prints the accuracy of the CSV file beside that of the same tasks as `metamtl eval`
-meets them.
+class, dark ink on light paper where the run learnt light ink on dark, runs `metamtl adapt` on them as a user would, and
+prints the accuracy of the CSV file beside that of the same tasks as `metamtl eval` meets them.
 """
 
 from __future__ import annotations
@@ -14,6 +13,7 @@ import csv
 import sys
 import tempfile
 from contextlib import redirect_stdout
+from dataclasses import replace
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -22,16 +22,15 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from metamtl import load
 from metamtl.cli import main
 from metamtl.data.inputs import describe_inputs
 from metamtl.data.opening import open_source, task_shape
 from metamtl.data.sampler import eval_key
 from metamtl.engine.world import World
 from metamtl.evaluation.protocol import evaluate_episodes
-from metamtl.evaluation.session import build_trained
 from metamtl.runs.folder import RunFolder
 from metamtl.runs.result import summary
-from metamtl.trainer.checkpoint import load_best
 
 
 def compare(folder: Path, episodes: int, flags: list[str]) -> None:
@@ -48,8 +47,7 @@ def compare(folder: Path, episodes: int, flags: list[str]) -> None:
             write(Path(place, "support"), task.support_x[0], task.support_y[0], dark)
             write(Path(place, "query"), task.query_x[0], task.query_y[0], dark)
             figures.append(adapted(folder, Path(place), flags))
-    parts = build_trained(config, source, run)
-    load_best(run, parts.learner)
+    parts = replace(load(folder, "cpu").parts, source=source)
     own = evaluate_episodes(parts, World(0, 1), config["eval"]["split"], episodes)["accuracy"]
     for name, values in (("adapted to folders", np.array(figures)), ("the run's own tasks", own)):
         found = summary(values)

@@ -31,6 +31,7 @@ class RecordedSource(Source):
         self.fingerprint = record["fingerprint"]
         self.input_shape = tuple(record["shape"])
         self.output_size = record["output_size"]
+        self.labelled = bool(record.get("labelled", False))
         self.preprocessing = dict(record["preprocessing"])
         self.facts = {}
         self._classes = int(record["train_classes"])
@@ -56,6 +57,7 @@ def describe_inputs(source: Source) -> dict[str, Any]:
         "fingerprint": source.fingerprint,
         "shape": list(source.input_shape),
         "output_size": source.output_size,
+        "labelled": source.labelled,
         "train_classes": source.class_count("train"),
         "preprocessing": dict(source.preprocessing),
         "background": _background(source),

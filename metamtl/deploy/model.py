@@ -100,6 +100,8 @@ class Model:
 
     def _expect(self, kind: str, call: str, other: str) -> None:
         found = self.inputs["kind"]
+        if self.inputs.get("labelled", False):
+            raise UsageError("This run learnt fixed labels and no few-shot tasks, so it cannot be adapted to others.")
         if found != kind:
             use = f": use {other}" if found in ("classification", "regression") else ", which cannot be adapted here"
             raise UsageError(f"{call} is for {kind}; this run learnt {found}{use}.")
@@ -108,7 +110,8 @@ class Model:
         if ways < 2:
             raise UsageError("The support has one class: give examples of at least two.")
         most = self.parts.family.outputs
-        if not isinstance(self.parts.learner, EmbeddingLearner) and ways > most:
+        has_head = bool(self.parts.learner.stages) and not isinstance(self.parts.learner, EmbeddingLearner)
+        if has_head and ways > most:
             raise UsageError(
                 f"algo={self.parts.config['algo']['name']} has learnt a head for {most} ways, and the support has "
                 f"{ways} classes: leave some out, or train with task.ways={ways}."

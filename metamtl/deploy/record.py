@@ -23,7 +23,7 @@ from metamtl.deploy.origin import SETTINGS
 from metamtl.deploy.pictures import reader_of
 from metamtl.deploy.predictor import Predictor
 from metamtl.errors import MetamtlError, UsageError
-from metamtl.runs.files import clear_disk_errors, to_plain, write_atomic
+from metamtl.runs.files import clear_disk_errors, sha256_of, to_plain, write_atomic
 
 KIND, FORMAT = "metamtl predictor", 1  # raise the format when the record's keys change their meaning
 _CLASS, _TUPLE = "__dataclass__", "__tuple__"
@@ -47,7 +47,7 @@ def save(predictor: Predictor[Any], path: Path) -> None:
         "origin": to_plain(adapted.origin),
     }
     buffer = io.BytesIO()
-    torch.save(record, buffer)
+    torch.save({**record, "sha256": _digest(record)}, buffer)
     write_atomic(path, buffer.getvalue())
 
 
@@ -122,7 +122,20 @@ def _read(payload: bytes, path: Path) -> dict[str, Any]:
         raise MetamtlError(
             f"{path} was written by another version of metamtl (format {record['format']}): adapt again."
         )
+    if record.pop("sha256") != _digest(record):
+        raise MetamtlError(f"{path} is damaged: its content is not what was saved.")
     return record
+
+
+def _digest(record: Any) -> str:
+    """Sha256 over texts, numbers and the bytes of tensors: torch reads a tensor with a changed byte as any other."""
+    if isinstance(record, Tensor):
+        return sha256_of(f"{record.dtype} {tuple(record.shape)}".encode() + record.numpy().tobytes())
+    if isinstance(record, dict):
+        record = [(name, _digest(value)) for name, value in record.items()]
+    elif isinstance(record, list):
+        record = [_digest(value) for value in record]
+    return sha256_of(repr(record).encode())
 
 
 def _name(label: Any) -> Any:

@@ -12,7 +12,7 @@ from metamtl.data.classes import ClassSource
 from metamtl.data.images import decode
 from metamtl.data.inputs import RecordedSource, describe_inputs, light_background
 from metamtl.data.store import ClassExamples, pack
-from metamtl.deploy.pictures import ArrayReader, PictureReader, reader_of
+from metamtl.deploy.pictures import ArrayReader, PictureReader, Pictures, reader_of
 from metamtl.errors import MetamtlError, UsageError
 from tests.data.image_files import png
 
@@ -37,7 +37,15 @@ def test_every_way_to_give_a_picture_reads_the_same(tmp_path: Path) -> None:
     files = [tmp_path / f"{number}.png" for number in range(3)]
     for file, picture in zip(files, x, strict=True):
         file.write_bytes(png(picture))
-    given = [x, x[:, None], torch.from_numpy(x), x / 255.0, files, list(map(str, files)), list(map(Image.fromarray, x))]
+    given: list[Pictures] = [
+        x,
+        x[:, None],
+        torch.from_numpy(x),
+        x / 255.0,
+        files,
+        list(map(str, files)),
+        list(map(Image.fromarray, x)),
+    ]
     for one in given:
         np.testing.assert_array_equal(_reader().read(one).x, x[:, None])
 

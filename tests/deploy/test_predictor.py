@@ -164,8 +164,9 @@ def test_labels_of_any_hashable_kind(runs: Runs) -> None:
     kinds: list[Any] = [("a", 1), None, frozenset({2})]
     found = model.adapt(x, [kinds[int(name[-1])] for name in y]).predict(x)
     assert found.labels == [kinds[int(name[-1])] for name in y]
-    for numbers in (np.array([5, 5, 3, 3, 9, 9]), torch.tensor([5, 5, 3, 3, 9, 9])):
-        assert model.adapt(x, numbers).predict(x).labels == [5, 5, 3, 3, 9, 9]  # type: ignore[type-var]
+    numbers: list[Any] = [np.array([5, 5, 3, 3, 9, 9]), torch.tensor([5, 5, 3, 3, 9, 9])]
+    for labels in numbers:
+        assert model.adapt(x, labels).predict(x).labels == [5, 5, 3, 3, 9, 9]
 
 
 @pytest.mark.parametrize(
