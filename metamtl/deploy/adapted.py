@@ -14,6 +14,7 @@ from torch import Tensor
 from metamtl.build import Parts, build_parts
 from metamtl.data.inputs import RecordedSource
 from metamtl.data.task import Examples
+from metamtl.deploy.settings import completed
 
 AT_ONCE = 256  # examples of a pass, so that any number of them fits in memory
 
@@ -62,9 +63,10 @@ def build_for_use(settings: Mapping[str, Any], inputs: Mapping[str, Any], device
 
     UsageError where the device is not. The caller's random numbers are left as they were.
     """
-    trainer = {**settings["trainer"], "device": device, "precision": "float32"}
+    config = completed(settings)
+    config["trainer"] = {**config["trainer"], "device": device, "precision": "float32"}
     with torch.random.fork_rng(devices=[]):
-        return build_parts({**settings, "trainer": trainer}, RecordedSource(inputs))
+        return build_parts(config, RecordedSource(inputs))
 
 
 def with_statistics(parts: Parts, transductive: bool) -> Parts:

@@ -1,0 +1,34 @@
+"""Settings of a run or of a saved model that an earlier version wrote: keys that came later take their defaults.
+
+A run on which nothing is changed has its defaults written out, so that only what did not exist yet is absent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from metamtl.config.library import Library
+
+
+def completed(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings with every key that their options' files give a plain value and that is absent."""
+    options = Library.load().groups
+    names = {
+        "trainer": "default",
+        "eval": "default",
+        "backbone": settings["backbone"]["name"],
+        "algo": settings["algo"]["name"],
+    }
+    found = dict(settings)
+    for group, name in names.items():
+        option = options[group].get(name)
+        if option is not None:
+            own = option.raw.get(group, {}) if group == "algo" else option.raw
+            plain = {key: value for key, value in own.items() if key != "about" and not _is_reference(value)}
+            found[group] = {**plain, **settings[group]}
+    return found
+
+
+def _is_reference(value: object) -> bool:
+    return "${" in str(value)
