@@ -83,7 +83,10 @@ def _json_object(path: Path, _: Stamp | None) -> dict[str, Any]:
 
 @lru_cache(_MOST_SMALL_FILES)
 def _episodes(folder: Path, *_: Stamp | None) -> dict[str, Figures]:
-    return read_episodes(RecordFolder(folder))
+    try:
+        return read_episodes(RecordFolder(folder))
+    except (TypeError, IndexError, ValueError) as error:
+        raise MetamtlError(f"{folder / 'episodes.npy'} has other columns than result.json says.") from error
 
 
 @lru_cache(_MOST_STREAMS)

@@ -11,6 +11,7 @@ from typing import Any, cast
 
 from metamtl.comparison import cached
 from metamtl.comparison.record import RunRecord, State
+from metamtl.comparison.soundness import problem_of
 from metamtl.errors import MetamtlError, UsageError
 from metamtl.runs.folder import RecordFolder
 from metamtl.runs.lock import deserted
@@ -85,6 +86,9 @@ def _record(path: Path) -> RunRecord:
         config = cached.config(folder.config_file)
         if folder.result_file.exists():
             result = cast(Result, cached.json_object(folder.result_file))
+        if (problem := problem_of(config, result)) is not None:
+            config, result = {}, None
+            problems.append(problem)
     except MetamtlError as error:
         problems.append(str(error))
     kind: Kind = "evaluation" if meta.get("kind") == "evaluation" else "run"
@@ -102,6 +106,8 @@ def _with_training(run: Path, result: Result) -> Result:
     try:
         trained = cast(Result, cached.json_object(RecordFolder(run).result_file))
     except MetamtlError:
+        return result
+    if problem_of({}, trained) is not None:
         return result
     return cast(Result, {"train": trained["train"], **result}) if "train" in trained else result
 

@@ -75,10 +75,11 @@ def episode_means(group: Group, metric: str) -> Figures:
 
     Every counted run of a group met the same episodes.
     """
-    figures: Figures = np.mean(
-        [record.episodes(metric) for record in group.counted if metric in record.figures], axis=0
-    )
-    return figures
+    columns = [record.episodes(metric) for record in group.counted if metric in record.figures]
+    if len({column.size for column in columns}) > 1:
+        raise MetamtlError(f"The runs of {group.name} have kept different numbers of episodes.")
+    means: Figures = np.mean(columns, axis=0)
+    return means
 
 
 def _episode_interval(group: Group, records: Sequence[RunRecord], metric: str) -> float:

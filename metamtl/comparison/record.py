@@ -110,9 +110,10 @@ class RunRecord:
         columns = cached.episodes(self.path)
         if metric not in columns:
             raise MetamtlError(f"{self.path} has kept no figures of single episodes for {metric}.")
-        column = columns[metric]
-        # columns of families with fewer episodes end in NaN
-        return column[: self.figures[metric]["episodes"]] if metric in self.figures else column
+        column, count = columns[metric], self.figures[metric]["episodes"] if metric in self.figures else None
+        if count is not None and count > column.size:
+            raise MetamtlError(f"{self.path} has kept the figures of {column.size} episodes of {count}.")
+        return column[:count]  # columns of families with fewer episodes end in NaN
 
     def curves(self) -> dict[str, Curve]:
         """Metric (`train/loss`, `val/accuracy`) -> its curve over the run's training, as far as it has come."""
@@ -121,7 +122,8 @@ class RunRecord:
     def progress(self) -> Progress | None:
         """How far the training has come; None before its first line. Reads the end of the stream alone."""
         step = _last_step(RunFolder(self.run).metrics_file)
-        return None if step is None else Progress(step, self.settings.get("trainer.steps"))
+        steps = self.settings.get("trainer.steps")
+        return None if step is None else Progress(step, steps if isinstance(steps, int) else None)
 
     @property
     def folder(self) -> RecordFolder:
@@ -150,6 +152,6 @@ def _last_step(path: Path) -> int | None:
     for line in reversed(lines):
         try:
             return int(json.loads(line)["step"])
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, OverflowError):
             continue
     return None

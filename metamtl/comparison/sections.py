@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from metamtl.comparison.figures import Cost, GroupFigures, cost_of, episode_means, figures_of
 from metamtl.comparison.groups import Group
 from metamtl.comparison.metrics import lower_is_better
-from metamtl.comparison.statistics import PairedTest, paired_test
+from metamtl.comparison.statistics import Figures, PairedTest, paired_test
 from metamtl.errors import MetamtlError
 
 
@@ -55,12 +55,18 @@ def _row(group: Group, metric: str, baseline: Group | None) -> Row:
     test, why = None, None
     if baseline is not None and group is not baseline:
         try:
-            test = paired_test(episode_means(group, metric), episode_means(baseline, metric))
+            test = _test(episode_means(group, metric), episode_means(baseline, metric))
         except MetamtlError as error:
             why = str(error)
         if test is not None and math.isnan(test.difference):
             test, why = None, "Some episodes have no figure (NaN), so they make no pairs."
     return Row(group, figures_of(group, metric), cost_of(group), group is baseline, test, why)
+
+
+def _test(figures: Figures, baseline: Figures) -> PairedTest:
+    if figures.size != baseline.size:
+        raise MetamtlError(f"It has kept {figures.size} episodes and the baseline {baseline.size}.")
+    return paired_test(figures, baseline)
 
 
 def _nan_last(value: float) -> tuple[bool, float]:

@@ -65,7 +65,7 @@ def _line(console: Console, *parts: str | tuple[str, str]) -> None:
     from rich.padding import Padding
     from rich.text import Text
 
-    console.print(Padding(Text.assemble(*parts), (0, 0, 0, 1)))
+    console.print(Padding(Text.assemble(*parts), (0, 0, 0, 1), expand=False))
 
 
 def _table(comparison: Comparison, columns: Sequence[Column]) -> Table:
