@@ -16,6 +16,7 @@ VERBS = {
     "predict": ("metamtl.commands.predict", "predict pictures with a model that adapt saved"),
     "export": ("metamtl.commands.export", "programs that run without metamtl: torch.export and ONNX"),
     "list": ("metamtl.commands.list_options", "every option there is, with a line of what it is"),
+    "reproduce": ("metamtl.commands.reproduce", "run the rows of a table of published results within a budget"),
     "doctor": ("metamtl.commands.doctor", "what is installed, which device, which data, and what to do"),
     "bench": ("metamtl.commands.bench", "what a step, an episode, a test and a start cost, beside other libraries"),
     "completion": ("metamtl.commands.completion", "a script that completes commands in your shell"),

@@ -34,7 +34,20 @@ LAYERS = {
     "sweep": {"config", "runs", "data", "engine", "build", "evaluation", "trainer"},
     "deploy": {*BUILT, "trainer", "evaluation"},
     "bench": {*BUILT, "trainer", "evaluation"},
-    "commands": {"sweep", "comparison", "config", "runs", "trainer", "evaluation", "deploy", "data", "cli", "bench"},
+    "reproduce": {"comparison", "config", "runs"},
+    "commands": {
+        "reproduce",
+        "sweep",
+        "comparison",
+        "config",
+        "runs",
+        "trainer",
+        "evaluation",
+        "deploy",
+        "data",
+        "cli",
+        "bench",
+    },
     "cli": {"commands", "config"},
     "failures": {"runs"},
 }
@@ -92,7 +105,7 @@ HEAVY = ("torch", "matplotlib", "wandb", "sklearn")
 @pytest.mark.parametrize(
     ("parts", "heavy"),
     [
-        (("cli.py", "config", "runs", "commands", "comparison", "failures.py"), HEAVY),
+        (("cli.py", "config", "runs", "commands", "comparison", "reproduce", "failures.py"), HEAVY),
         (("cli.py", "commands", "config/library.py", "config/complete.py"), (*HEAVY, "hydra", "omegaconf", "numpy")),
     ],
     ids=["no torch", "no Hydra"],

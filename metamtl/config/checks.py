@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from metamtl.config.hints import did_you_mean, nearest_key
-from metamtl.config.keys import Keys
+from metamtl.config.keys import CHOOSE, Keys
 from metamtl.config.schema import Entry, MismatchError
 from metamtl.config.stages import OWN, SECTION, trainer_key
 from metamtl.config.tasks import impossible_tasks
@@ -43,6 +43,9 @@ def unknown(path: str, keys: Keys, groups: Collection[str] = ()) -> str:
         return f"{path}: a section, not a key; it has {', '.join(below)}."
     if path.startswith(f"{SECTION}."):
         return _unknown_of_stage(path, keys)
+    if path.startswith(CHOOSE):
+        own = [f"{CHOOSE}{key.removeprefix('algo.')}" for key in keys.entries if key.startswith("algo.")]
+        return f"{path}: no such key of algo{did_you_mean(nearest_key(path, own))}"
     hint = nearest_key(path, [*keys.entries, *keys.sections, *groups])
     if hint is None and path.partition(".")[0] in keys.sections:
         known = keys.under(path.rpartition(".")[0])

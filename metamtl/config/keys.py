@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from metamtl.config.library import Library, Option
-from metamtl.config.schema import Entry, parse_entry
+from metamtl.config.schema import Entry, list_of, parse_entry
 from metamtl.config.stages import trainer_key
 from metamtl.errors import UsageError
 from metamtl.registry import PACKAGES
@@ -15,6 +15,7 @@ from metamtl.registry import PACKAGES
 PRIMARY = "train"
 # Groups whose options write into the sections of others and have none themselves.
 WITHOUT_SECTION = frozenset({"recipe", "experiment"})
+CHOOSE = "eval.choose."  # before a key of algo
 _NAME = parse_entry("str; name of the class in the registry", "name")
 
 
@@ -33,7 +34,12 @@ class Keys:
     chosen: Sequence[Option]
 
     def find(self, path: str) -> Entry | None:
-        """The entry of the key at `path`; an earlier stage has some of `trainer` for itself, see `config.stages`."""
+        """The entry of the key at `path`.
+
+        An earlier stage has some of `trainer` for itself, see `config.stages`; `eval.choose` has lists of algo's keys.
+        """
+        if path.startswith(CHOOSE) and (candidate := self.entries.get(f"algo.{path.removeprefix(CHOOSE)}")):
+            return list_of(candidate)
         return self.entries.get(path) or self.entries.get(trainer_key(path) or "")
 
     def under(self, path: str) -> list[str]:

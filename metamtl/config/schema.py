@@ -97,6 +97,18 @@ def parse_entry(text: str, where: str) -> Entry:
     return Entry(tuple(kinds), tuple(words), nullable, spec.strip(), explanation.strip())
 
 
+def list_of(entry: Entry) -> Entry:
+    """The entry of a list of one or more values, each as `entry` says."""
+
+    def read(value: Any) -> list[Any]:
+        if value == []:
+            raise MismatchError
+        return _list(value, entry)
+
+    kind = Kind(f"a list of one or more, each {entry.wanted()}", read)
+    return Entry((kind,), (), False, f"list[{entry.type}]", entry.help)
+
+
 def _kind(name: str, inner: str | None, bounds: str, where: str) -> Kind:
     if inner:
         entry = parse_entry(inner, where)

@@ -1,0 +1,60 @@
+"""Choices that are made at test time and not learnt (inner steps and rate, temperature), made on validation.
+
+`eval.choose` maps keys of `algo` to candidate values. Every combination meets the same validation episodes with the
+weights that training left; the best is tested, and all of them are recorded.
+"""
+
+from __future__ import annotations
+
+import copy
+import itertools
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from metamtl.algos.base import Learner
+from metamtl.build import Parts
+from metamtl.engine.world import World
+from metamtl.errors import UsageError
+from metamtl.evaluation.protocol import evaluate_episodes
+from metamtl.registry import build
+from metamtl.runs.result import summary
+
+
+def chosen(parts: Parts, world: World) -> tuple[Parts, list[dict[str, Any]]]:
+    """The objects to be tested, and what each combination gave on validation, the best first; [] without candidates.
+
+    Of equal ones the first written wins.
+    """
+    candidates: Mapping[str, list[Any]] = parts.config["eval"]["choose"]
+    if not candidates:
+        return parts, []
+    metric, sign = parts.family.metric, -1 if parts.family.higher_is_better else 1
+    tried: list[tuple[Parts, dict[str, Any]]] = []
+    for values in itertools.product(*candidates.values()):
+        options = dict(zip(candidates, values, strict=True))
+        one = with_options(parts, options)
+        figures = evaluate_episodes(one, world, "val", parts.config["eval"]["val_episodes"])
+        tried.append((one, {"options": options, f"val/{metric}": summary(figures[metric])}))
+    tried.sort(key=lambda pair: sign * pair[1][f"val/{metric}"]["mean"])
+    return tried[0][0], [choice for _, choice in tried]
+
+
+def with_options(parts: Parts, options: Mapping[str, Any]) -> Parts:
+    """The same weights in a learner with other options; UsageError where these change what is learnt."""
+    config = {**parts.config, "algo": {**parts.config["algo"], **options}}
+    backbone = build("backbone", config["backbone"], input_shape=tuple(parts.source.input_shape))
+    norm = config["backbone"]["norm"]
+    learner: Learner = build("algo", config["algo"], backbone=backbone, family=parts.family, norm=norm)
+    learner = learner.to(parts.device, parts.preparation.dtype)
+    try:
+        learner.load_state_dict(parts.learner.state_dict())
+    except RuntimeError as error:
+        named = ", ".join(f"{key}={value}" for key, value in options.items())
+        raise UsageError(
+            f"eval.choose: with {named} other weights are learnt; train a run for each instead."
+        ) from error
+    learner.network.transductive = parts.learner.network.transductive
+    engine = copy.copy(parts.engine)
+    engine.learner, engine.network = learner, learner.network
+    return replace(parts, config=config, learner=learner, engine=engine)

@@ -1,0 +1,1 @@
+"""Tables of published results, run row by row within a budget of time."""

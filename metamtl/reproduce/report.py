@@ -1,0 +1,150 @@
+"""The table as Markdown: published figure, ours with its interval, what it cost, what differs, and the command."""
+
+from __future__ import annotations
+
+import math
+import shlex
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from metamtl.comparison.collect import collect
+from metamtl.comparison.figures import Cost, GroupFigures, cost_of, episode_means, figures_of
+from metamtl.comparison.groups import Group
+from metamtl.comparison.metrics import chosen_metric, lower_is_better, readable
+from metamtl.comparison.statistics import LEVEL, PairedTest, holm, paired_test
+from metamtl.reproduce.rows import Workplace, share_of
+from metamtl.reproduce.table import TableRow
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A row that has finished runs."""
+
+    row: TableRow
+    group: Group
+    metric: str
+    figures: GroupFigures
+    cost: Cost
+
+    @property
+    def episodes_id(self) -> str:
+        """Which test episodes it met."""
+        return (self.group.counted[0].result or {}).get("episodes_id", "")
+
+
+def markdown(place: Workplace) -> str:
+    """The whole document."""
+    measured = [found for row in place.table.rows if (found := _measured(place, row))]
+    best = _best_baseline(measured)
+    tests = _tests(measured, best)
+    lines = [f"# {place.table.title}", "", *_preface(place, measured, best), ""]
+    lines += [
+        "| row | published | here | seeds | episodes | against the best baseline | updates | share of the recipe | "
+        "minutes of updates | tasks/s | parameters |",
+        "|---|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    lines += [_line(place, one, best, tests.get(one.row.name)) for one in measured]
+    missing = [row.name for row in place.table.rows if row not in [one.row for one in measured]]
+    if missing:
+        lines += ["", f"Not run yet: {', '.join(missing)}."]
+    return "\n".join([*lines, "", *_rows(place, measured)]) + "\n"
+
+
+def _measured(place: Workplace, row: TableRow) -> Measured | None:
+    folders = [place.folder(row) / f"s{seed}" for seed in place.table.seeds]
+    present = [folder for folder in folders if folder.is_dir()]
+    records = [record for record in collect(present) if record.finished] if present else []
+    if not records:
+        return None
+    group = Group(row.name, {}, tuple(records))
+    metric = chosen_metric([group])
+    return Measured(row, group, metric, figures_of(group, metric), cost_of(group))
+
+
+def _best_baseline(measured: Sequence[Measured]) -> Measured | None:
+    """By validation, so that the choice has not seen the test."""
+    known = [one for one in measured if one.row.baseline and not math.isnan(one.figures.validation)]
+    sign = -1 if known and lower_is_better(known[0].metric) else 1
+    return max(known, key=lambda one: sign * one.figures.validation, default=None)
+
+
+def _tests(measured: Sequence[Measured], best: Measured | None) -> dict[str, PairedTest]:
+    """Paired tests on identical episodes by row; p corrected for all of them (Holm)."""
+    if best is None:
+        return {}
+    others = [one for one in measured if one is not best and one.episodes_id == best.episodes_id]
+    figures = episode_means(best.group, best.metric)
+    found = {one.row.name: paired_test(episode_means(one.group, best.metric), figures) for one in others}
+    corrected = holm([test.p_t for test in found.values()])
+    return {
+        name: PairedTest(test.difference, test.low, test.high, test.pairs, p, test.p_wilcoxon)
+        for (name, test), p in zip(found.items(), corrected, strict=True)
+    }
+
+
+def _preface(place: Workplace, measured: Sequence[Measured], best: Measured | None) -> Iterator[str]:
+    shortened = [one for one in measured if share_of(place.folder(one.row)) < 1]
+    if shortened:
+        yield (
+            f"**A budgeted table**: {len(shortened)} of {len(measured)} rows train for a part of their recipe, as long "
+            "as the budget of updates allows; read their figures as what that budget buys, not as the method's best."
+        )
+        yield ""
+    yield (
+        "Accuracies in percent, 95% intervals: over episodes for one seed, over seeds (Student's t) for several. "
+        "Checkpoints and test-time choices are made on validation classes."
+    )
+    if best is not None:
+        yield (
+            f"The best baseline on validation is {best.row.name}; differences to it are paired on identical test "
+            f"episodes, p from the paired t test with Holm's correction, bold below {LEVEL}."
+        )
+
+
+def _line(place: Workplace, one: Measured, best: Measured | None, test: PairedTest | None) -> str:
+    figures, cost = one.figures, one.cost
+    half = figures.seed_interval if figures.seeds > 1 else figures.episode_interval
+    share = share_of(place.folder(one.row))
+    transductive = any("transductive" in str((r.result or {}).get("transduction")) for r in one.group.counted)
+    cells = [
+        one.row.name + (" †" if transductive else ""),
+        "-" if one.row.published is None else f"{one.row.published:g}",
+        readable(one.metric, figures.mean, half),
+        str(figures.seeds),
+        str(figures.episodes),
+        _difference(one, best, test),
+        f"{cost.steps:.0f}",
+        "whole" if share == 1 else f"{100 * share:.1f}%",
+        f"{cost.seconds / 60:.1f}",
+        f"{cost.tasks_per_second:.1f}",
+        f"{cost.parameters:,.0f}",
+    ]
+    return f"| {' | '.join(cells)} |"
+
+
+def _difference(one: Measured, best: Measured | None, test: PairedTest | None) -> str:
+    if one is best:
+        return "the baseline"
+    if test is None:
+        return "other episodes" if best is not None else "-"
+    sign = "+" if test.difference >= 0 else ""
+    text = f"{sign}{readable(one.metric, test.difference)} (p {test.p_t:.2g})"
+    return f"**{text}**" if test.p_t < LEVEL else text
+
+
+def _rows(place: Workplace, measured: Sequence[Measured]) -> Iterator[str]:
+    if any("†" in _line(place, one, None, None) for one in measured):
+        yield "† transductive: the queries of a task are normalised together."
+        yield ""
+    yield "In supervised stages tasks/s counts examples. Commands and deviations:"
+    yield ""
+    for one in measured:
+        command = shlex.join(["metamtl", *_portable(place.command(one.row, place.table.seeds[0]))])
+        source = f" Published: {one.row.source}." if one.row.source else ""
+        deviations = f" Deviations: {one.row.deviations}." if one.row.deviations else ""
+        yield f"- **{one.row.name}**: `{command}`.{source}{deviations}"
+
+
+def _portable(command: Sequence[str]) -> list[str]:
+    """Without the places of this machine."""
+    return [word for word in command if not word.startswith("paths.")]

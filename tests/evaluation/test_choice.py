@@ -1,0 +1,93 @@
+"""Test-time choices: made on validation, with the weights that training left, and recorded."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from metamtl.build import Parts, build_parts
+from metamtl.config.compose import compose
+from metamtl.data.opening import open_source
+from metamtl.engine.world import World
+from metamtl.errors import UsageError
+from metamtl.evaluation import choice
+from metamtl.evaluation.choice import chosen, with_options
+from metamtl.evaluation.protocol import evaluate_episodes
+
+ALONE = World(0, 1)
+
+
+def parts_of(choose: dict[str, list[Any]], tmp_path: Path, *changes: str, algo: str = "maml") -> Parts:
+    few = ["eval.val_episodes=8", "eval.episodes=6", "task.queries=5", f"paths.cache={tmp_path}", "trainer.device=cpu"]
+    config = compose([f"algo={algo}", "data=sinusoid", *few, *changes])
+    config["eval"]["choose"] = choose
+    return build_parts(config, open_source(config))
+
+
+def test_the_best_on_validation_is_taken(tmp_path: Path) -> None:
+    parts = parts_of({"test_steps": [0, 1, 5], "test_lr": [0.0, 0.01]}, tmp_path)
+    best, tried = chosen(parts, ALONE)
+    assert len(tried) == 6
+    figures = [one["val/mse"]["mean"] for one in tried]
+    assert figures == sorted(figures) and figures[0] < figures[-1]
+    assert best.config["algo"]["test_steps"] == tried[0]["options"]["test_steps"] == 5
+    for one in tried:  # each as a run with these options finds it
+        again = evaluate_episodes(with_options(parts, one["options"]), ALONE, "val", 8)["mse"]
+        assert float(again.mean()) == one["val/mse"]["mean"]
+    assert torch.equal(best.learner.state_dict()["network.head.bias"], parts.learner.state_dict()["network.head.bias"])
+
+
+def test_it_never_looks_at_the_test(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[str] = []
+
+    def noted(parts: Parts, world: World, split: Any, episodes: int) -> Any:
+        seen.append(split)
+        return evaluate_episodes(parts, world, split, episodes)
+
+    monkeypatch.setattr(choice, "evaluate_episodes", noted)
+    chosen(parts_of({"test_steps": [1, 2]}, tmp_path), ALONE)
+    assert seen == ["val", "val"]
+
+
+def test_without_candidates_nothing_is_tried(tmp_path: Path) -> None:
+    parts = parts_of({}, tmp_path)
+    assert chosen(parts, ALONE) == (parts, [])
+
+
+def test_what_changes_the_weights_is_refused(tmp_path: Path) -> None:
+    parts = parts_of({}, tmp_path)
+    other = parts_of({}, tmp_path, "backbone.hidden=[8]")
+    parts.learner = other.learner
+    with pytest.raises(UsageError, match=r"eval\.choose: with test_steps=1 other weights are learnt"):
+        with_options(parts, {"test_steps": 1})
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        (
+            "+eval.choose.test_stepz=[1]",
+            "eval.choose.test_stepz: no such key of algo; did you mean eval.choose.test_steps?",
+        ),
+        ("+eval.choose.test_steps=[1,-1]", "eval.choose.test_steps=[1, -1]: must be a list of one or more, each an"),
+        ("+eval.choose.test_steps=3", "eval.choose.test_steps=3: must be a list of one or more, each an integer >= 0"),
+        (
+            "+eval.choose.test_steps=[]",
+            "eval.choose.test_steps=[]: must be a list of one or more, each an integer >= 0",
+        ),
+    ],
+)
+def test_candidates_are_checked_as_the_keys_are(override: str, said: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        compose(["algo=maml", "data=sinusoid", override])
+    (problem,) = caught.value.problems
+    assert problem.startswith(said), problem
+
+
+def test_candidates_have_the_types_of_their_keys() -> None:
+    config = compose(["algo=maml", "data=sinusoid", "+eval.choose.test_lr=[1,null]", "+eval.choose.test_steps=[1e1]"])
+    assert config["eval"]["choose"] == {"test_lr": [1.0, None], "test_steps": [10]}
+    assert isinstance(config["eval"]["choose"]["test_steps"][0], int)
