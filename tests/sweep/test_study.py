@@ -181,7 +181,7 @@ def test_a_poor_trial_is_pruned_and_a_good_one_is_not(pruner: str, tmp_path: Pat
 
 def test_another_machines_command_is_dead_when_it_is_silent(monkeypatch: pytest.MonkeyPatch) -> None:
     now, beats = [1000.0], {"beat there": 1}
-    monkeypatch.setattr(owners.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr("metamtl.sweep.owners.time.monotonic", lambda: now[0])
     owner = Owner({"id": "me", "host": "here", "folder": "/nowhere"}, lambda: dict(beats))
     other = {"id": "there", "host": "elsewhere", "folder": "/nowhere"}
     assert owner.lives(owner.record)
