@@ -18,10 +18,10 @@ from metamtl.build import Parts
 from metamtl.data.classes import ClassSource
 from metamtl.data.source import IntArray, Split, TaskShape
 from metamtl.data.task import Examples
-from metamtl.engine.tasks import PIXELS
 from metamtl.engine.world import World
 
-EMBED_AT_ONCE = 500  # images of 28x28; fixed, so that features do not depend on the number of processes or episodes
+PIXELS = 28 * 28  # of the images that EMBED_AT_ONCE counts
+EMBED_AT_ONCE = 500  # images; fixed, so that features do not depend on the number of processes or episodes
 
 
 def worthwhile(parts: Parts, split: Split, shape: TaskShape, episodes: int) -> bool:
