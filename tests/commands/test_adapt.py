@@ -62,7 +62,7 @@ def test_from_folders_to_a_table_and_again_from_the_saved_model(
 def test_a_threshold_flags_and_a_class_may_be_named_as_a_column(runs: Runs, place: Path) -> None:
     (place / "support" / "class 0").rename(place / "support" / "label")
     words = ["adapt", str(runs.finished("protonet")), "--support", "support", "--predict", "query"]
-    for threshold, unknown in (("1e9", "true"), ("-1e9", "false"), ("off", "false")):
+    for threshold, unknown in (("1e9", "true"), ("-1000000", "false"), ("off", "false")):
         assert main([*words, "-o", "a.csv", "--threshold", threshold, "--overwrite"]) == 0
         rows = _rows(place / "a.csv")
         assert {row["unknown"] for row in rows} == {unknown}
