@@ -34,8 +34,9 @@ CHECKED = 2  # tasks on which a peer is run in float64
 
 
 def names(engines: Sequence[str], peers: bool, order: str) -> list[str]:
-    """The contenders of a run; `engines` are values of the config key `engine`."""
-    ours = [OURS if engine == "auto" else f"{OURS} engine={engine}" for engine in engines]
+    """The contenders of a run; `engines` are values of the key `engine`, or overrides joined by `+`."""
+    typed = [engine if "=" in engine else f"engine={engine}" for engine in engines]
+    ours = [OURS if engine == "engine=auto" else f"{OURS} {engine}" for engine in typed]
     return [*ours, *(name for name in PEERS if peers and available(name, order))]
 
 
@@ -52,7 +53,7 @@ def stepper(who: str, problem: Problem) -> AbstractContextManager[Step]:
     if who == OURS:
         return nullcontext(problem.meta_gradient)
     if who.startswith(OURS):
-        again = make_problem(problem.shape, problem.order, *problem.extra, who.removeprefix(f"{OURS} "))
+        again = make_problem(problem.shape, problem.order, *problem.extra, *who.removeprefix(f"{OURS} ").split("+"))
         return nullcontext(again.meta_gradient)
     return _of_peer(who, _needed(problem.plain(), problem.shape))
 

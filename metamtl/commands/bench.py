@@ -26,11 +26,12 @@ Time metamtl, and with --peers the peers that are installed, in turn in one run;
   --repeat N        rounds (5); every round runs each contender once
   --shapes S1,S6    these shapes alone (engine); KEY=VALUE adds one of your own, by the keys of metamtl train
   --order O         first or second, or both as first,second (engine; second)
-  --engine A,B      values of the key engine to time, one contender each (engine; auto)
+  --engine A,B      values of the key engine to time, one contender each, or overrides joined by + (engine; auto)
   --memory S1,S3    shapes whose peak memory is measured at 1, 5 and 10 inner steps, or all, or none (engine; S2)
 
 examples:
   metamtl bench engine --peers --json bench.json
+  metamtl bench engine --shapes S3 --memory S3 --engine auto,loop,engine=loop+trainer.threads=1
   metamtl bench engine data=omniglot backbone=conv4 task.shots=5 trainer.meta_batch=8
   metamtl bench data --peers paths.data=~/data"""
 
