@@ -54,7 +54,7 @@ class _Floats(torch.utils.data.Dataset[Any]):
 
 
 def learn2learn_sampler(x: Tensor, labels: IntArray, batch: int) -> Draw:
-    """`TaskDataset` with learn2learn's own transforms; a batch is stacked."""
+    """`Taskset` with learn2learn's own transforms; a batch is stacked."""
     from metamtl.bench.peers.learn2learn import library
 
     data, transforms = library().data, library().data.transforms
@@ -68,7 +68,7 @@ def learn2learn_sampler(x: Tensor, labels: IntArray, batch: int) -> Draw:
         transforms.RemapLabels(examples),
         transforms.ConsecutiveLabels(examples),
     ]
-    tasks = data.TaskDataset(examples, task_transforms=steps, num_tasks=-1)
+    tasks = data.Taskset(examples, task_transforms=steps, num_tasks=-1)
     return lambda _: [torch.stack(part) for part in zip(*(tasks.sample() for _ in range(batch)), strict=True)]
 
 
