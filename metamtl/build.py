@@ -8,13 +8,16 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch import nn
 
 from metamtl.algos.base import Learner
 from metamtl.data.batch import Preparation
-from metamtl.data.family import Family, family_of
+from metamtl.data.family import Family
+from metamtl.data.labelled import family_of
 from metamtl.data.opening import task_shape, train_shapes
 from metamtl.data.source import Source, TaskShape
 from metamtl.engine.memory import keep_freed_memory
+from metamtl.engine.plan import usual_plan, workers_of
 from metamtl.engine.tasks import Engine
 from metamtl.errors import UsageError
 from metamtl.registry import build
@@ -53,10 +56,13 @@ class Parts:
             self.learner.train(was_training)
 
 
-def build_parts(config: Mapping[str, Any], source: Source, trained: TaskShape | None = None) -> Parts:
+def build_parts(
+    config: Mapping[str, Any], source: Source, trained: TaskShape | None = None, backbone: nn.Module | None = None
+) -> Parts:
     """All objects, with initial weights that depend on `seed` alone; UsageError for a device or stage that is absent.
 
-    `trained` is the test shape that the learner was made for, where it is now tested on another.
+    `trained` is the test shape that the learner was made for, where it is now tested on another; `backbone` is one
+    that other families share, and the state of torch's generator then settles the other weights.
     """
     keep_freed_memory()
     trainer, seed = config["trainer"], config["seed"]
@@ -64,8 +70,9 @@ def build_parts(config: Mapping[str, Any], source: Source, trained: TaskShape | 
     dtype = torch.float64 if trainer["precision"] == "float64" else torch.float32
     train_shape, test_shape = task_shape(trainer["task"]), task_shape(config["task"])
     family = family_of(source, *train_shapes(trainer), trained or test_shape)
-    torch.manual_seed(seed)
-    backbone = build("backbone", config["backbone"], input_shape=tuple(source.input_shape))
+    if backbone is None:
+        torch.manual_seed(seed)
+        backbone = build("backbone", config["backbone"], input_shape=tuple(source.input_shape))
     learner: Learner = build(
         "algo", config["algo"], backbone=backbone, family=family, norm=config["backbone"]["norm"]
     ).to(device, dtype)
@@ -74,7 +81,8 @@ def build_parts(config: Mapping[str, Any], source: Source, trained: TaskShape | 
     how = config["engine"]
     if how == "auto" and trainer["precision"] == "bfloat16":
         how = "loop"  # under vmap, autocast leaves convolutions and linear layers in float32 (torch 2.13, CPU)
-    engine = Engine(learner, learner.network, how, noise_seed=seed)
+    plan = usual_plan(how, trainer["workers"] or workers_of(device, trainer["threads"]), trainer["memory"])
+    engine = Engine(learner, learner.network, plan, noise_seed=seed)
     preparation = Preparation(source.preprocessing, device, dtype)
     return Parts(config, source, family, learner, engine, preparation, device, train_shape, test_shape)
 

@@ -2,14 +2,18 @@
 
 An option `algo=maml` is built by the class that `metamtl/algos/maml.py` registers under that name. A third-party
 package declares an entry point in the group `metamtl.algo` (`maml_plus = "their_package.maml_plus"`) whose module
-registers its class in the same way; no list is edited anywhere.
+registers its class in the same way; no list is edited anywhere. The folder of `--config-dir` may hold `algo/NAME.py`
+beside `algo/NAME.yaml`; no such path is ever read from a config.
 """
 
 from __future__ import annotations
 
 import importlib
+import importlib.util
+import sys
 from collections.abc import Callable, Mapping
 from importlib.metadata import entry_points
+from pathlib import Path
 from typing import Any, TypeVar
 
 from metamtl.errors import UsageError
@@ -22,9 +26,11 @@ PACKAGES: Mapping[str, str] = {
     "algo": "metamtl.algos",
     "transfer": "metamtl.transfer",
     "weighting": "metamtl.multitask",
+    "sharing": "metamtl.sharing",
     "logger": "metamtl.trackers",
 }
 
+FOLDERS: list[Path] = []  # a user's own, whose GROUP/NAME.py stands beside GROUP/NAME.yaml
 _CLASSES: dict[tuple[str, str], type] = {}
 
 
@@ -54,6 +60,10 @@ def build(group: str, options: Mapping[str, Any], **context: Any) -> Any:
 
 
 def _import_provider(group: str, name: str) -> None:
+    for file in (folder / group / f"{name}.py" for folder in FOLDERS):
+        if file.is_file():
+            _run_file(file, f"metamtl_own.{group}.{name}")
+            return
     for point in entry_points(group=f"metamtl.{group}", name=name):
         point.load()
         return
@@ -63,3 +73,17 @@ def _import_provider(group: str, name: str) -> None:
     except ModuleNotFoundError as error:
         if error.name != module:  # the module exists, something that it imports does not
             raise
+
+
+def use_folder(folder: Path) -> None:
+    """From now on, options of the user's own folder have their classes there."""
+    if folder.absolute() not in FOLDERS:
+        FOLDERS.append(folder.absolute())
+
+
+def _run_file(file: Path, module: str) -> None:
+    spec = importlib.util.spec_from_file_location(module, file)
+    assert spec is not None and spec.loader is not None
+    loaded = importlib.util.module_from_spec(spec)
+    sys.modules[module] = loaded  # dataclasses and pickling look a class's module up
+    spec.loader.exec_module(loaded)

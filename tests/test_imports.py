@@ -28,8 +28,11 @@ LAYERS = {
     "trackers": {"runs"},
     "comparison": {"runs", "config"},
     "dashboard": {"comparison", "runs"},
-    "evaluation": {*BUILT, "trainer"},  # these two stand side by side
-    "trainer": {*BUILT, "trackers", "evaluation"},
+    "evaluation": {*BUILT, "families", "opening", "trainer"},  # these two stand side by side
+    "trainer": {*BUILT, "families", "opening", "trackers", "evaluation"},
+    "sharing": set(),
+    "opening": {"config", "data"},
+    "families": {*BUILT, "sharing"},
     "build": {"algos", "transfer", "multitask", "engine", "backbones", "data", "config"},
     "sweep": {"config", "runs", "data", "engine", "build", "evaluation", "trainer"},
     "deploy": {*BUILT, "trainer", "evaluation"},

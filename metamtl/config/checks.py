@@ -87,7 +87,7 @@ def _section(
     for name, value in node.items():
         path = f"{prefix}{name}"
         entry = keys.find(path)
-        if entry is not None and not (entry.is_map and value):
+        if entry is not None and not (path == SECTION and value):
             try:
                 settled[name] = entry.read(value)
             except MismatchError as error:

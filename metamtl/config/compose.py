@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import hydra
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
@@ -25,6 +26,7 @@ from yaml import YAMLError
 from metamtl.config import overrides as lines
 from metamtl.config import paths, sources
 from metamtl.config.checks import not_as_wanted, settle, unknown
+from metamtl.config.families import compose_families
 from metamtl.config.keys import PRIMARY, Keys, keys_of
 from metamtl.config.library import Library
 from metamtl.config.schema import MismatchError
@@ -73,6 +75,20 @@ def settle_job(
     config: DictConfig, choices: Mapping[str, Any], overrides: Sequence[str], library: Library
 ) -> tuple[dict[str, Any], list[str]]:
     """The plain, resolved, typed config of one job that Hydra composed, less its `hydra` section; and its problems."""
+    config = copy.deepcopy(config)
+    families = OmegaConf.to_container(config.families, resolve=True)
+    with open_dict(config):
+        config.families = {}
+    settled, problems = _settle(config, choices, overrides, library)
+    if families and not problems:
+        algo = str(choices.get("algo", settled["algo"]["name"]))
+        families, problems = compose_families(families, algo, overrides, lambda texts: compose(texts, library.user))
+    return {**settled, "families": families}, problems
+
+
+def _settle(
+    config: DictConfig, choices: Mapping[str, Any], overrides: Sequence[str], library: Library
+) -> tuple[dict[str, Any], list[str]]:
     parsed, _ = lines.parse(overrides)
     typed = [override.key_or_group for override in parsed]
     added = [override.key_or_group for override in parsed if override.is_add() or override.is_force_add()]
@@ -128,10 +144,23 @@ class _Attempt:
 def _hydra(config_dir: Path | None) -> Iterator[None]:
     sources.register()
     with (
+        _outer_put_back(),
         sources.user_folder(config_dir),
         hydra.initialize_config_dir(str(paths.own_folder()), job_name=PRIMARY, version_base=None),
     ):
         yield
+
+
+@contextmanager
+def _outer_put_back() -> Iterator[None]:
+    """A family is composed while the run is: Hydra's two globals are those of the run again at the end."""
+    composer, job = GlobalHydra.instance(), HydraConfig.instance()
+    before = composer.hydra, job.cfg
+    composer.hydra = None
+    try:
+        yield
+    finally:
+        composer.hydra, job.cfg = before
 
 
 def _attempt(texts: Sequence[str], library: Library) -> _Attempt:

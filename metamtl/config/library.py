@@ -70,9 +70,10 @@ class Option:
 
 
 class Library:
-    """The options of all folders: `groups` maps a group's name to its options by name."""
+    """The options of all folders: `groups` maps a group's name to its options by name; `user` is a folder of theirs."""
 
-    def __init__(self, folders: Iterable[Path]) -> None:
+    def __init__(self, folders: Iterable[Path], user: Path | None = None) -> None:
+        self.user = user
         self.groups: dict[str, dict[str, Option]] = {}
         self.primary: dict[str, Option] = {}
         for folder in folders:
@@ -87,7 +88,7 @@ class Library:
     @classmethod
     def load(cls, config_dir: Path | None = None) -> Library:
         """All options there are, a user's own folder included."""
-        return cls(paths.folders(config_dir))
+        return cls(paths.folders(config_dir), config_dir)
 
     def chosen(self, choices: Mapping[str, Any]) -> list[Option]:
         """The options of Hydra's `choices` (group -> name, or names as `[a, b]`) that are known here."""

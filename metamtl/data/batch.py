@@ -10,8 +10,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from metamtl.data.examples import Arrays
 from metamtl.data.source import EpisodeArrays
-from metamtl.data.task import Examples, TaskBatch
+from metamtl.data.task import Examples, TaskBatch, Tensors
 
 
 class Preparation:
@@ -22,8 +23,16 @@ class Preparation:
         self.mean = self._per_channel(preprocessing.get("mean"))
         self.std = self._per_channel(preprocessing.get("std"))
 
+    def every_input(self, arrays: Arrays) -> Tensors:
+        """`inputs` of an array, or of every named one."""
+        if isinstance(arrays, dict):
+            return {name: self.inputs(array) for name, array in arrays.items()}
+        return self.inputs(arrays)
+
     def inputs(self, array: NDArray[Any]) -> Tensor:
-        """x [..., C, H, W] as bytes, or floats of any shape, as the network takes them."""
+        """x [..., C, H, W] as bytes, or floats of any shape, as the network takes them; tokens stay integers."""
+        if array.dtype.kind in "ib":
+            return torch.from_numpy(np.ascontiguousarray(array)).to(self.device)
         if array.dtype != np.uint8:
             return torch.from_numpy(np.ascontiguousarray(array)).to(self.device, self.dtype)
         x = self._scaled(array)

@@ -7,7 +7,6 @@ from abc import ABC, abstractmethod
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from metamtl.data.source import Source, TaskShape
 from metamtl.data.task import Examples, at_least_single
 
 
@@ -67,11 +66,3 @@ class Regression(Family):
     def metrics(self, outputs: Tensor, examples: Examples) -> dict[str, Tensor]:
         """`mse`, as the loss."""
         return {"mse": self.loss(outputs, examples)}
-
-
-def family_of(source: Source, *shapes: TaskShape) -> Family:
-    """The family of a source, with outputs enough for every task shape it will meet."""
-    if source.kind == "regression":
-        return Regression(source.name, source.output_size or 1)
-    ways = max(TaskShape.largest(shape.ways) for shape in shapes)
-    return Classification(source.name, ways, classes=source.class_count("train"))

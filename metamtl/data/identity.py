@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 
 def digest(*parts: object) -> str:
@@ -13,3 +17,10 @@ def digest(*parts: object) -> str:
     """
     text = json.dumps(parts, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
     return hashlib.sha256(text.encode("ascii")).hexdigest()
+
+
+def array_digest(array: NDArray[Any]) -> str:
+    """Hexadecimal sha256 of an array's type, shape and content."""
+    found = hashlib.sha256(f"{array.dtype.str} {array.shape}".encode("ascii"))
+    found.update(np.ascontiguousarray(array).data)
+    return found.hexdigest()

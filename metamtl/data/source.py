@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 IntArray = NDArray[np.int64]
 Split = Literal["train", "val", "test"]
 Range = tuple[int, int]
+Kind = Literal["classification", "regression", "multilabel", "tagging", "segmentation", "boxes"]
 
 
 @dataclass(frozen=True)
@@ -67,10 +68,11 @@ class Source(ABC):
     """A stream of tasks. Episode i of a split is a pure function of (key, i), see `metamtl.data.sampler`."""
 
     name: str
-    kind: Literal["classification", "regression"]
+    labelled: bool = False  # whether it has ordinary labelled examples, and no few-shot tasks
+    kind: Kind  # what is predicted: it settles head, loss and metrics
     fingerprint: str  # sha256 over all that settles the episodes of any split, hexadecimal
     input_shape: tuple[int, ...]  # of one example, channels first for images
-    output_size: int | None  # regression: size of one target; classification: None (the ways)
+    output_size: int | None  # numbers of an output; None for tasks of classes (the ways)
     preprocessing: dict[str, Any]  # scale, mean, std, size, polarity: enough to treat a user's own image alike
     facts: dict[str, Any]  # what the result records: classes present per split, licence, split name ...
 

@@ -60,7 +60,7 @@ class FeatureTable:
         def test(support: Tensor, query: Tensor, support_y: Tensor, query_y: Tensor) -> dict[str, Tensor]:
             outputs = self.learner.scored(self.learner.fitted(support, support_y, ways), query)
             examples = Examples(query, query_y, ways)
-            return {"loss": self.family.loss(outputs, examples), **self.family.metrics(outputs, examples)}
+            return {"loss": self.learner.query_loss(outputs, examples), **self.family.metrics(outputs, examples)}
 
         return test
 

@@ -13,10 +13,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from metamtl.build import Parts
+from metamtl.data.examples import ExampleSource
 from metamtl.data.sampler import eval_key
 from metamtl.data.source import IntArray, Split, TaskShape
 from metamtl.engine.world import World
+from metamtl.evaluation.examples import figures_of_examples
 from metamtl.evaluation.features import FeatureTable, worthwhile
+from metamtl.runs.result import Summary, summary
 
 BLOCK = 100  # episodes; the unit that processes share out
 EpisodeFigures = dict[str, NDArray[np.float64]]
@@ -24,6 +27,8 @@ EpisodeFigures = dict[str, NDArray[np.float64]]
 
 def episodes_id(parts: Parts, split: Split, shape: TaskShape, episodes: int) -> str:
     """Names the very episodes: equal for two runs exactly when their figures may be compared pair by pair."""
+    if isinstance(parts.source, ExampleSource):
+        return hashlib.sha256(f"{parts.source.fingerprint}:{split}".encode()).hexdigest()[:16]
     key = eval_key(parts.config["eval"]["seed"], parts.source, split, shape)
     return hashlib.sha256(f"{key}:{episodes}".encode()).hexdigest()[:16]
 
@@ -37,12 +42,13 @@ def evaluate_episodes(
 ) -> EpisodeFigures:
     """`loss` and the family's metrics [episodes] of held-out episodes, on every process.
 
-    `after_block` hears how many episodes of how many are done.
+    Of ordinary labelled examples all of the split are tested, one by one, whatever `episodes` says. `after_block` hears
+    how many of how many are done.
     """
-    shape = parts.test_shape
-    key = eval_key(parts.config["eval"]["seed"], parts.source, split, shape)
+    if isinstance(parts.source, ExampleSource):
+        episodes = len(parts.source.items(split))
     with torch.no_grad(), parts.testing(), parts.autocast():
-        figures = _figures_of(parts, world, split, shape, episodes, key)
+        figures = _figures_of(parts, world, split, episodes)
         mine: dict[int, dict[str, Tensor]] = {}
         starts = range(0, episodes, BLOCK)
         for block, start in enumerate(starts):
@@ -56,9 +62,12 @@ def evaluate_episodes(
     }
 
 
-def _figures_of(
-    parts: Parts, world: World, split: Split, shape: TaskShape, episodes: int, key: int
-) -> Callable[[IntArray], dict[str, Tensor]]:
+def _figures_of(parts: Parts, world: World, split: Split, episodes: int) -> Callable[[IntArray], dict[str, Tensor]]:
+    if isinstance(parts.source, ExampleSource):
+        items = parts.source.items(split)
+        return lambda numbers: figures_of_examples(parts, items[numbers])
+    shape = parts.test_shape
+    key = eval_key(parts.config["eval"]["seed"], parts.source, split, shape)
     if worthwhile(parts, split, shape, episodes):
         table = FeatureTable(parts, split, world)
         return lambda numbers: table.figures(split, shape, numbers, key)
@@ -70,3 +79,10 @@ def _figures_of(
         return {name: values.cpu()[place] for name, values in found.items()}
 
     return run
+
+
+def summaries(parts: Parts, figures: EpisodeFigures) -> dict[str, Summary]:
+    """Each metric's mean and interval; of labelled examples, over those whose label is known."""
+    if not parts.source.labelled:
+        return {name: summary(values) for name, values in figures.items()}
+    return {name: summary(values[~np.isnan(values)]) for name, values in figures.items()}

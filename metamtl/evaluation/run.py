@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 from metamtl.config.compose import merge
-from metamtl.data.opening import open_source
 from metamtl.data.source import Source
-from metamtl.errors import Interrupted, MetamtlError
+from metamtl.errors import Interrupted, MetamtlError, UsageError
+from metamtl.opening import open_sources
 from metamtl.runs.folder import EvaluationFolder, RunFolder
 from metamtl.runs.log import log_to
 from metamtl.trainer.run import refuse_other_data
@@ -26,11 +26,12 @@ def evaluate_run(folder: Path, overrides: Sequence[str] = ()) -> None:
     """Tests the best weights of the run in `folder`; the run's own result stays as it is."""
     run = RunFolder.open(folder)
     config = merge(run.config(), overrides, CHANGEABLE)
-    source = open_source(config)
-    refuse_other_data(source, run)
-    _refuse_other_heads(config, run, source)
+    _refuse_other_tasks(config, overrides)
+    sources = open_sources(config)
+    refuse_other_data(sources, run)
+    _refuse_what_cannot_be_built(config, sources, run)
     if os.environ.get("RANK", "0") != "0":
-        _evaluate(config, source, run, None)
+        _evaluate(config, sources, run, None)
         return
     if not (run.checkpoints / "best.pt").exists():
         raise MetamtlError(f"{folder} has no best.pt yet: it has not reached its first validation.")
@@ -38,7 +39,7 @@ def evaluate_run(folder: Path, overrides: Sequence[str] = ()) -> None:
     with nullcontext() if "RANK" in os.environ else interrupt_on_signals():
         try:
             with log_to(evaluation.log_file):
-                _evaluate(config, source, run, evaluation)
+                _evaluate(config, sources, run, evaluation)
         except (Interrupted, KeyboardInterrupt) as error:
             evaluation.finish("interrupted", str(error) or "Stopped by the keyboard.")
             raise
@@ -48,13 +49,20 @@ def evaluate_run(folder: Path, overrides: Sequence[str] = ()) -> None:
         evaluation.finish("completed")
 
 
-def _refuse_other_heads(config: dict[str, Any], run: RunFolder, source: Source) -> None:
-    from metamtl.evaluation.session import build_trained, check_head
+def _refuse_other_tasks(config: dict[str, Any], overrides: Sequence[str]) -> None:
+    if config.get("families") and any(text.startswith("task.") for text in overrides):
+        raise UsageError("task: a run of several families is tested on the tasks that each was trained for.")
 
-    check_head(build_trained(config, source, run))
+
+def _refuse_what_cannot_be_built(config: dict[str, Any], sources: Mapping[str, Source], run: RunFolder) -> None:
+    from metamtl.evaluation.session import build_trained
+
+    build_trained(config, sources, run)
 
 
-def _evaluate(config: dict[str, Any], source: Source, run: RunFolder, evaluation: EvaluationFolder | None) -> None:
+def _evaluate(
+    config: dict[str, Any], sources: Mapping[str, Source], run: RunFolder, evaluation: EvaluationFolder | None
+) -> None:
     from metamtl.evaluation.session import evaluate_session
 
-    evaluate_session(config, source, run, evaluation)
+    evaluate_session(config, sources, run, evaluation)

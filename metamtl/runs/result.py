@@ -43,7 +43,7 @@ class Model(TypedDict):
 
 
 class Record(TypedDict, total=False):
-    """The figures of one family: each maps a metric's name, such as accuracy or mse, to its summary.
+    """One family's figures, and how they came about: each maps a metric, such as accuracy or mse, to its summary.
 
     `gap` is the meta-train figure minus the meta-test figure of a metric.
     """
@@ -52,6 +52,15 @@ class Record(TypedDict, total=False):
     val: dict[str, Summary]
     meta_train: dict[str, Summary]
     gap: dict[str, float]
+    choices: list[dict[str, Any]]  # what eval.choose tried on validation, the one that was tested first
+    episodes_id: str  # equal for two runs whose episodes are the same, pair by pair
+    split: str
+    task: dict[str, Any]  # ways, shots, queries of the episodes; empty for ordinary labelled examples
+    normalisation: str  # the statistics that normalisation layers used at test
+    transduction: str  # what a prediction saw of the other queries
+    engine: dict[str, Any]  # how the engine ran the task axis
+    data: dict[str, Any]  # facts of the source: classes present per split, its licence, its split
+    inputs: dict[str, Any]  # what a network must know of the data to be built without it (metamtl.data.inputs)
 
 
 class Result(Record, total=False):
@@ -60,14 +69,6 @@ class Result(Record, total=False):
     train: Training
     model: Model
     best: dict[str, float]  # `step` and the validation metric, such as `val/accuracy`
-    episodes_id: str  # equal for two runs whose episodes are the same, pair by pair
-    split: str
-    task: dict[str, Any]  # ways, shots, queries of the episodes
-    normalisation: str  # the statistics that normalisation layers used at test
-    transduction: str  # what a prediction saw of the other queries
-    engine: dict[str, Any]  # how the engine ran the task axis
-    data: dict[str, Any]  # facts of the source: classes present per split, its licence, its split
-    inputs: dict[str, Any]  # what a network must know of the data to be built without it (metamtl.data.inputs)
     families: dict[str, Record]
     episodes_columns: list[str]  # the metric of each column of episodes.npy
     episodes_sha256: str  # of episodes.npy, which is written first
@@ -86,10 +87,11 @@ def summary(values: NDArray[Any]) -> Summary:
     return {"mean": float(figures.mean()), "ci95": interval, "episodes": count}
 
 
-def describe(result: Result, metric: str) -> str:
+def describe(record: Record, metric: str) -> str:
     """One line for a person: `test accuracy 98.10% ± 0.20 over 1000 episodes of the test split`."""
-    test = result["test"][metric]
-    return f"test {metric} {readable(metric, test)} over {test['episodes']} episodes of the {result['split']} split"
+    test, split = record["test"][metric], record["split"]
+    counted = f"{test['episodes']} episodes" if record["task"] else f"the {test['episodes']} examples"
+    return f"test {metric} {readable(metric, test)} over {counted} of the {split} split"
 
 
 def readable(metric: str, figure: Summary) -> str:

@@ -12,11 +12,10 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from metamtl.algos.base import Learner
-from metamtl.build import Parts
 from metamtl.errors import MetamtlError
+from metamtl.families import Families
 from metamtl.runs import checkpoints
 from metamtl.runs.folder import RunFolder
 
@@ -39,6 +38,7 @@ class Progress:
     waited: float = 0.0  # of these, for their data
     sums: dict[str, float] = field(default_factory=dict)  # of figures since the last line of metrics
     summed: int = 0
+    first: dict[str, float] = field(default_factory=dict)  # each family's metric at the first validation
 
 
 @dataclass
@@ -50,15 +50,15 @@ class State:
     ema: dict[str, Tensor] | None
 
 
-def save(run: RunFolder, parts: Parts, state: State, metrics_position: int) -> None:
+def save(run: RunFolder, families: Families, state: State, metrics_position: int) -> None:
     """Writes checkpoints/last.pt; the one before stays until this one is whole."""
     content = {
-        "learner": parts.learner.state_dict(),
+        "learner": families.module.state_dict(),
         "optimizer": state.optimizer.state_dict(),
         "ema": state.ema,
         "progress": asdict(state.progress),
         "metrics_position": metrics_position,
-        "engine": parts.engine.how,
+        "engine": families.first.engine.plan.record(),
         "threads": torch.get_num_threads(),
     }
     checkpoints.save(run.checkpoints, "last", _to_bytes(content), {"step": state.progress.total})
@@ -76,46 +76,46 @@ def load(run: RunFolder) -> tuple[dict[str, Any] | None, list[str]]:
     return content, [*found.notes, *_settle_best(run, content["progress"])]
 
 
-def restore(content: dict[str, Any], parts: Parts, state: State) -> None:
+def restore(content: dict[str, Any], module: nn.Module, state: State) -> None:
     """Puts a checkpoint's content in place."""
-    parts.learner.load_state_dict(content["learner"])
+    module.load_state_dict(content["learner"])
     state.optimizer.load_state_dict(content["optimizer"])
-    state.ema = None if content["ema"] is None else _like_weights(content["ema"], parts.learner)
+    state.ema = None if content["ema"] is None else _like_weights(content["ema"], module)
 
 
-def save_best(run: RunFolder, learner: Learner, step: int) -> None:
-    """Writes checkpoints/best.pt: the learner alone."""
-    checkpoints.save(run.checkpoints, "best", _to_bytes({"learner": learner.state_dict()}), {"step": step})
+def save_best(run: RunFolder, module: nn.Module, step: int) -> None:
+    """Writes checkpoints/best.pt: the weights and buffers alone."""
+    checkpoints.save(run.checkpoints, "best", _to_bytes({"learner": module.state_dict()}), {"step": step})
 
 
-def load_best(run: RunFolder, learner: Learner, step: int | None = None) -> list[str]:
-    """Gives the learner its best weights, those of `step` where it is given; returns sentences about damaged files."""
+def load_best(run: RunFolder, module: nn.Module, step: int | None = None) -> list[str]:
+    """Gives a learner its best weights, those of `step` where it is given; returns sentences about damaged files."""
     found = checkpoints.load(run.checkpoints, "best", step)
-    learner.load_state_dict(_from_bytes(found.payload)["learner"])
+    module.load_state_dict(_from_bytes(found.payload)["learner"])
     return found.notes
 
 
 @contextmanager
-def averaged(learner: Learner, ema: dict[str, Tensor] | None) -> Iterator[None]:
+def averaged(module: nn.Module, ema: dict[str, Tensor] | None) -> Iterator[None]:
     """While held-out tasks are met, the averaged weights where the run keeps them."""
     if ema is None:
         yield
         return
-    own = {name: tensor.clone() for name, tensor in _averageable(learner).items()}
-    _copy(ema, learner)
+    own = {name: tensor.clone() for name, tensor in _averageable(module).items()}
+    _copy(ema, module)
     try:
         yield
     finally:
-        _copy(own, learner)
+        _copy(own, module)
 
 
-def update_ema(ema: dict[str, Tensor] | None, learner: Learner, decay: float | None) -> dict[str, Tensor] | None:
+def update_ema(ema: dict[str, Tensor] | None, module: nn.Module, decay: float | None) -> dict[str, Tensor] | None:
     """The exponential moving average of the weights, and of the running statistics that belong to them."""
     if decay is None:
         return None
     if ema is None:
-        return {name: tensor.clone() for name, tensor in _averageable(learner).items()}
-    for name, tensor in _averageable(learner).items():
+        return {name: tensor.clone() for name, tensor in _averageable(module).items()}
+    for name, tensor in _averageable(module).items():
         ema[name].lerp_(tensor, 1 - decay)
     return ema
 
@@ -144,19 +144,19 @@ def _settle_best(run: RunFolder, progress: dict[str, Any]) -> list[str]:
     return found.notes
 
 
-def _averageable(learner: Learner) -> dict[str, Tensor]:
+def _averageable(module: nn.Module) -> dict[str, Tensor]:
     """The learner's own floating-point tensors, weights and buffers, by name."""
-    return {name: tensor for name, tensor in learner.state_dict().items() if tensor.is_floating_point()}
+    return {name: tensor for name, tensor in module.state_dict().items() if tensor.is_floating_point()}
 
 
-def _copy(tensors: dict[str, Tensor], learner: Learner) -> None:
+def _copy(tensors: dict[str, Tensor], module: nn.Module) -> None:
     with torch.no_grad():
-        for name, tensor in _averageable(learner).items():
+        for name, tensor in _averageable(module).items():
             tensor.copy_(tensors[name])
 
 
-def _like_weights(ema: dict[str, Tensor], learner: Learner) -> dict[str, Tensor]:
-    return {name: ema[name].to(tensor.device) for name, tensor in _averageable(learner).items()}
+def _like_weights(ema: dict[str, Tensor], module: nn.Module) -> dict[str, Tensor]:
+    return {name: ema[name].to(tensor.device) for name, tensor in _averageable(module).items()}
 
 
 def _to_bytes(content: dict[str, Any]) -> bytes:

@@ -14,15 +14,13 @@ from typing import Any
 
 import torch
 
-from metamtl.build import Parts
 from metamtl.config.stages import stage_options
 from metamtl.engine.tasks import Update
 from metamtl.engine.world import World
 from metamtl.errors import MetamtlError, UsageError
-from metamtl.evaluation.protocol import evaluate_episodes
+from metamtl.families import Families
 from metamtl.runs.folder import RunFolder
 from metamtl.runs.metrics import MetricStream
-from metamtl.runs.result import readable, summary
 from metamtl.trackers.group import TrackerGroup
 from metamtl.trainer import checkpoint
 from metamtl.trainer.checkpoint import Progress, State
@@ -31,16 +29,17 @@ from metamtl.trainer.progress import Display
 from metamtl.trainer.run import Watch
 from metamtl.trainer.signals import STOPPING, StopRequest, interruption
 from metamtl.trainer.streams import Stream, stream_of
+from metamtl.trainer.validation import validate
 
 _logger = logging.getLogger(__name__)
 
 
 class Trainer:
-    """Trains the learner of `parts`; `run` and `metrics` are None on processes other than the first."""
+    """Trains the learners of `families`; `run` and `metrics` are None on processes other than the first."""
 
     def __init__(
         self,
-        parts: Parts,
+        families: Families,
         world: World,
         run: RunFolder | None,
         metrics: MetricStream | None,
@@ -48,10 +47,10 @@ class Trainer:
         stop: StopRequest,
         watch: Watch | None = None,
     ) -> None:
-        self.parts, self.world, self.run, self.metrics = parts, world, run, metrics
+        self.families, self.world, self.run, self.metrics = families, world, run, metrics
         self.trackers, self.stop, self.watch = trackers, stop, watch
-        self.options: Mapping[str, Any] = parts.config["trainer"]
-        self.stages = parts.learner.stages
+        self.options: Mapping[str, Any] = families.config["trainer"]
+        self.stages = families.stages
         self.stage_options = [stage_options(self.options, stage.name) for stage in self.stages]
         self.state = State(Progress(), self._optimizer(0), None)
         self.display = Display("", 0, 0, visible=False)
@@ -63,14 +62,13 @@ class Trainer:
             raise UsageError(f"{progress.step} steps are done already: set trainer.steps={progress.step} or more.")
         progress.stopped_early = self._out_of_patience(progress)  # a resumed run may have another patience
         self.state.optimizer = self._optimizer(progress.stage)
-        checkpoint.restore(content, self.parts, self.state)
+        checkpoint.restore(content, self.families.module, self.state)
 
     def train(self) -> None:
         """All that remains of the stages; raises Interrupted where a signal stopped it, with all saved."""
         progress = self.state.progress
         total = sum(self._steps(number) for number in range(len(self.stages)))
-        label = f"{self.parts.config['algo']['name']} on {self.parts.source.name}"
-        with Display(label, total, progress.total, self.world.first) as self.display:
+        with Display(self.families.title, total, progress.total, self.world.first) as self.display:
             if progress.total == 0:
                 self._begin(progress, progress.stage)
                 self._save()
@@ -95,14 +93,13 @@ class Trainer:
         progress.best_step = progress.best_value = self.state.ema = None
         progress.validated = -1
         if self.stages:  # a learner without weights has none
-            self.parts.learner.begin_stage(self.stages[stage].name)
+            self.families.begin_stage(self.stages[stage].name)
         self.state.optimizer = self._optimizer(stage)
 
     def _train_stage(self, progress: Progress) -> None:
-        stream = stream_of(self.parts, self.stages[progress.stage], self.world)
+        stream = stream_of(self.families, self.stages[progress.stage], self.world)
         steps = self._steps(progress.stage)
-        self.parts.learner.train()
-        self.parts.learner.stage = self.stages[progress.stage].name
+        self.families.module.train()
         while progress.step < steps and not progress.stopped_early:
             stopping, better = self._step(stream, progress, steps), False
             if progress.total % self.options["validate_every"] == 0:
@@ -118,10 +115,11 @@ class Trainer:
         started, waited = time.perf_counter(), stream.waited
         options = self.stage_options[progress.stage]
         rate = options["optimizer"]["lr"] * rate_factor(options["schedule"], progress.step, steps)
-        self.parts.learner.progress = progress.step / steps
-        with self.parts.autocast():
+        self.families.place(self.stages[progress.stage].name, progress.step / steps)
+        with self.families.first.autocast():
             update = stream.update(progress.step)
         stopping, figures = self._share(update)
+        update.gradient = self.families.combined(update.gradient, figures, progress.step)
         gradients = list(update.gradient.values())
         norm = clip(gradients, options["clip_norm"], options["clip_value"]).item()
         finite = math.isfinite(figures["loss"]) and math.isfinite(norm)
@@ -157,19 +155,19 @@ class Trainer:
         return next(stopping, 0), figures
 
     def _apply(self, update: Update, rate: float) -> None:
-        learner, state = self.parts.learner, self.state
-        for name, weight in learner.named_parameters():
+        module, state = self.families.module, self.state
+        for name, weight in module.named_parameters():
             weight.grad = update.gradient.get(name)
         set_rate(state.optimizer, rate)
         state.optimizer.step()
         state.optimizer.zero_grad(set_to_none=True)
         if update.statistics:
-            learner.network.update_running(update.statistics)
-        state.ema = checkpoint.update_ema(state.ema, learner, self.options["ema"])
+            self.families.update_running(update.statistics)
+        state.ema = checkpoint.update_ema(state.ema, module, self.options["ema"])
 
     def _not_finite(self, progress: Progress, rate: float, loss: float, norm: float) -> None:
         progress.skipped += 1
-        own = {key: value for key, value in self.parts.config["algo"].items() if key.endswith("_lr")}
+        own = {key: value for key, value in self.families.config["algo"].items() if key.endswith("_lr")}
         rates = ", ".join(f"{key}={value}" for key, value in {"optimizer.lr": rate, **own}.items() if value is not None)
         where = (
             f"Step {progress.total + 1} is not finite (loss {loss:g}, gradient norm {norm:g}; {self._tasks(progress)}; "
@@ -196,25 +194,22 @@ class Trainer:
 
     def _validate(self, progress: Progress) -> bool:
         """Records the validation; returns whether it is the best so far."""
-        family, validations = self.parts.family, self.parts.config["eval"]["val_episodes"]
+        families = self.families
         progress.validated = progress.total
-        with checkpoint.averaged(self.parts.learner, self.state.ema):
-            figures = evaluate_episodes(self.parts, self.world, "val", validations)
-            now = summary(figures[family.metric])
-            better = _improves(now["mean"], progress.best_value, family.higher_is_better)
+        with checkpoint.averaged(families.module, self.state.ema):
+            found = validate(families, self.world, progress.first)
+            better = _improves(found.score, progress.best_value, found.higher_is_better)
             if better and self.run is not None:
-                checkpoint.save_best(self.run, self.parts.learner, progress.total)
+                checkpoint.save_best(self.run, families.module, progress.total)
         if better:
-            progress.best_step, progress.best_value, progress.stale = progress.total, now["mean"], 0
+            progress.best_step, progress.best_value, progress.stale = progress.total, found.score, 0
         else:
             progress.stale += 1
         progress.stopped_early = self._out_of_patience(progress)
-        values = {f"val/{name}": float(figure.mean()) for name, figure in figures.items()}
-        self._record(progress.total, "val", {**values, f"val/{family.metric}_ci95": now["ci95"]})
-        text = readable(family.metric, now)
-        self.display.note(f"step {progress.total}: validation {family.metric} {text}{'  (best)' if better else ''}")
+        self._record(progress.total, "val", found.values)
+        self.display.note(f"step {progress.total}: validation {found.text}{'  (best)' if better else ''}")
         if self.watch is not None:
-            self.watch(progress.total, values)
+            self.watch(progress.total, found.values)
         return better
 
     def _out_of_patience(self, progress: Progress) -> bool:
@@ -227,7 +222,7 @@ class Trainer:
                 progress.sums[name] = progress.sums.get(name, 0.0) + value
             progress.summed += 1
         speed = progress.tasks / max(progress.seconds, 1e-9)
-        shown = {name: figures[name] for name in ("loss", self.parts.family.metric) if name in figures}
+        shown = {name: figures[name] for name in ("loss", self.families.first.family.metric) if name in figures}
         self.display.step(progress.total, shown, speed)
         if progress.total % self.options["log_every"] == 0:
             self._record_means(progress)
@@ -248,10 +243,10 @@ class Trainer:
 
     def _save(self) -> None:
         if self.run is not None and self.metrics is not None:
-            checkpoint.save(self.run, self.parts, self.state, self.metrics.position())
+            checkpoint.save(self.run, self.families, self.state, self.metrics.position())
 
     def _optimizer(self, stage: int) -> torch.optim.Optimizer:
-        weights = [weight for weight in self.parts.learner.parameters() if weight.requires_grad]
+        weights = [weight for weight in self.families.module.parameters() if weight.requires_grad]
         options = self.stage_options[stage] if self.stages else self.options
         return make_optimizer(options["optimizer"], [{"params": weights}])  # torch takes no bare list that is empty
 

@@ -15,16 +15,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from metamtl.config.compose import merge
-from metamtl.data.opening import open_source
 from metamtl.data.source import Source
 from metamtl.errors import Interrupted, MetamtlError, Pruned
+from metamtl.opening import fingerprint_of, open_sources
 from metamtl.runs.folder import RecordFolder, RunFolder
 from metamtl.runs.lock import hold
 from metamtl.runs.log import log_to
 from metamtl.trainer.signals import interrupt_on_signals
 
 if TYPE_CHECKING:
-    from metamtl.build import Parts
+    from metamtl.families import Families
 
 # hears the step and the figures (`val/accuracy`) of every validation, and may raise Pruned to end the run
 Watch = Callable[[int, Mapping[str, float]], None]
@@ -41,16 +41,16 @@ def train_run(
     if folder is not None:
         run = RunFolder.claim(folder, config, command)
         with _recorded(run):
-            _carry_out(config, open_source(config), run, resume=False, watch=watch)
+            _carry_out(config, open_sources(config), run, resume=False, watch=watch)
         return
-    source = open_source(config)
+    sources = open_sources(config)
     if not _first_process():
-        _carry_out(config, source, None, resume=False, watch=watch)
+        _carry_out(config, sources, None, resume=False, watch=watch)
         return
-    parts = _built(config, source)
+    families = _built(config, sources)
     run = RunFolder.create(Path(config["paths"]["outputs"]).expanduser(), config, command, run_label(config))
     with _recorded(run):
-        _carry_out(config, source, run, resume=False, parts=parts, watch=watch)
+        _carry_out(config, sources, run, resume=False, families=families, watch=watch)
 
 
 def resume_run(folder: Path, overrides: Sequence[str] = (), watch: Watch | None = None) -> None:
@@ -64,58 +64,60 @@ def resume_run(folder: Path, overrides: Sequence[str] = (), watch: Watch | None 
         if _first_process():
             print(f"{folder} is complete; raise trainer.steps to train on: metamtl resume {folder} trainer.steps=...")
         return
-    source = open_source(config)
-    refuse_other_data(source, run)
+    sources = open_sources(config)
+    refuse_other_data(sources, run)
     if not _first_process():
-        _carry_out(config, source, None, resume=True, watch=watch)
+        _carry_out(config, sources, None, resume=True, watch=watch)
         return
-    parts = _built(config, source)
+    families = _built(config, sources)
     schedule = config["trainer"]["schedule"]["name"]
     if schedule in STRETCHED and config["trainer"]["steps"] != run.config()["trainer"]["steps"]:
         print(f"The {schedule} schedule now ends at step {config['trainer']['steps']}: the rate rises again from here.")
     with _recorded(run):
         run.resume(sys.argv)
-        _carry_out(config, source, run, resume=True, parts=parts, watch=watch)
+        _carry_out(config, sources, run, resume=True, families=families, watch=watch)
 
 
 def run_label(config: Mapping[str, Any]) -> str:
     """What a run's id says after its time: method, data and seed, or the user's own label."""
     own = config.get("label")
-    return own or f"{config['algo']['name']}-{config['data']['name']}-s{config['seed']}"
+    data = "+".join(config.get("families", {})) or config["data"]["name"]
+    return own or f"{config['algo']['name']}-{data}-s{config['seed']}"
 
 
-def refuse_other_data(source: Source, run: RecordFolder) -> None:
+def refuse_other_data(sources: Mapping[str, Source], run: RecordFolder) -> None:
     """MetamtlError where the data is not what the run was trained on: classes may have changed their split since."""
-    trained = run.meta().get("data")
-    if trained is not None and trained != source.fingerprint:
+    trained, now = run.meta().get("data"), fingerprint_of(sources)
+    if trained is not None and trained != now:
+        names = ", ".join(source.name for source in sources.values())
         raise MetamtlError(
-            f"The data set {source.name} has changed since {run.path} was started (its fingerprint is now "
-            f"{source.fingerprint[:12]}, not {trained[:12]}), so classes that were trained on may now be held out: "
+            f"The data set {names} has changed since {run.path} was started (its fingerprint is now "
+            f"{now[:12]}, not {trained[:12]}), so classes that were trained on may now be held out: "
             "restore the data, or start a new run."
         )
 
 
 def _carry_out(
     config: dict[str, Any],
-    source: Source,
+    sources: Mapping[str, Source],
     run: RunFolder | None,
     resume: bool,
-    parts: Parts | None = None,
+    families: Families | None = None,
     watch: Watch | None = None,
 ) -> None:
     from metamtl.trainer.session import run_session
 
-    run_session(config, source, run, resume, parts, watch)
+    run_session(config, sources, run, resume, families, watch)
 
 
-def _built(config: dict[str, Any], source: Source) -> Parts:
+def _built(config: dict[str, Any], sources: Mapping[str, Source]) -> Families:
     """Before a folder is made or touched: a network that does not fit the data leaves none behind, or a run as it was.
 
     The run goes on with what is built here.
     """
-    from metamtl.build import build_parts
+    from metamtl.families import build_families
 
-    return build_parts(config, source)
+    return build_families(config, sources)
 
 
 @contextmanager

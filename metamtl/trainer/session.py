@@ -9,15 +9,17 @@ from typing import Any
 
 import torch
 
-from metamtl.build import Parts, build_parts
 from metamtl.data.source import Source
+from metamtl.engine.plan import Plan
 from metamtl.engine.world import World, join_world
-from metamtl.evaluation.report import tested
+from metamtl.evaluation.report import said, tested
+from metamtl.families import Families, build_families
+from metamtl.opening import fingerprint_of
 from metamtl.runs.config_file import write_config
 from metamtl.runs.folder import RunFolder
 from metamtl.runs.metrics import MetricStream
 from metamtl.runs.plots import plot_curves
-from metamtl.runs.result import Result, describe, write_result
+from metamtl.runs.result import Result, write_result
 from metamtl.trackers.group import TrackerGroup, build_trackers
 from metamtl.trainer import checkpoint
 from metamtl.trainer.loop import Trainer
@@ -28,31 +30,32 @@ from metamtl.trainer.signals import StopRequest, stop_on_signals
 
 def run_session(
     config: Mapping[str, Any],
-    source: Source,
+    sources: Mapping[str, Source],
     run: RunFolder | None,
     resume: bool,
-    parts: Parts | None = None,
+    families: Families | None = None,
     watch: Watch | None = None,
 ) -> None:
     """This process's part of a run; `run` is None on processes other than the first.
 
-    `parts` are the run's objects where they have been built already, to see that they can be.
+    `families` are the run's objects where they have been built already, to see that they can be.
     """
     with join_world() as world, stop_on_signals() as stop:
         content, notes = _checkpoint(run, world) if resume else (None, [])
         set_threads(config["trainer"]["threads"] if content is None else content["threads"])
-        parts = parts or build_parts(config, source)
+        families = families or build_families(config, sources)
         if content is not None:
-            parts.engine.how = content["engine"]
+            for parts in families.each.values():
+                parts.engine.plan = Plan(**content["engine"])
         with _records(config, run, content) as (metrics, trackers):
-            trainer = Trainer(parts, world, run, metrics, trackers, stop, watch)
+            trainer = Trainer(families, world, run, metrics, trackers, stop, watch)
             if content is not None:
                 trainer.restore(content)
             if resume and run is not None:
                 write_config(run.config_file, config)
-            _announce(run, parts, world, notes)
+            _announce(run, families, world, notes)
             trainer.train()
-            result = _test(parts, world, run, trainer, stop)
+            result = _test(families, world, run, trainer, stop)
             trackers.finish(result, "completed")
 
 
@@ -87,33 +90,32 @@ def _records(
             raise
 
 
-def _announce(run: RunFolder | None, parts: Parts, world: World, notes: list[str]) -> None:
+def _announce(run: RunFolder | None, families: Families, world: World, notes: list[str]) -> None:
     if run is None:
         return
     run.update_meta(
-        device=str(parts.device),
+        device=str(families.first.device),
         processes=world.size,
         threads=torch.get_num_threads(),
-        data=parts.source.fingerprint,
+        data=fingerprint_of({name: parts.source for name, parts in families.each.items()}),
     )
     display = Display("", 0, 0, visible=True)
     for note in notes:
         display.note(note)
-    display.note(f"run {run.path} (process {os.getpid()}, {parts.device})")
+    display.note(f"run {run.path} (process {os.getpid()}, {families.first.device})")
 
 
-def _test(parts: Parts, world: World, run: RunFolder | None, trainer: Trainer, stop: StopRequest) -> Result:
+def _test(families: Families, world: World, run: RunFolder | None, trainer: Trainer, stop: StopRequest) -> Result:
     """Tests the weights that validation chose, and writes everything the run leaves."""
     progress = trainer.state.progress
-    best = world.from_first(_best_weights(run, parts, progress.best_step))
-    parts.learner.load_state_dict(best)
+    best = world.from_first(_best_weights(run, families, progress.best_step))
+    families.module.load_state_dict(best)
 
     def heard(done: int, of: int) -> None:
         if world.size == 1:  # a process that stops alone would leave the others waiting
             stop.check()
 
-    result, figures = tested(parts, world, heard)
-    metric = parts.family.metric
+    result, figures = tested(families, world, heard)
     result["train"] = {
         "steps": progress.total,
         "tasks_per_second": progress.tasks / max(progress.seconds, 1e-9),
@@ -121,17 +123,18 @@ def _test(parts: Parts, world: World, run: RunFolder | None, trainer: Trainer, s
         "data_wait": progress.waited / max(progress.seconds, 1e-9),
     }
     assert progress.best_step is not None and progress.best_value is not None  # training ends with a validation
-    result["best"] = {"step": progress.best_step, f"val/{metric}": progress.best_value}
+    selected = "score" if families.weighting is not None else families.first.family.metric
+    result["best"] = {"step": progress.best_step, f"val/{selected}": progress.best_value}
     if run is not None:
         write_result(run, result, figures)
         plot_curves(run)
-        print(describe(result, metric))
+        print(*said(families, result), sep="\n")
         print(f"result {run.result_file}")
     return result
 
 
-def _best_weights(run: RunFolder | None, parts: Parts, step: int | None) -> dict[str, Any] | None:
+def _best_weights(run: RunFolder | None, families: Families, step: int | None) -> dict[str, Any] | None:
     if run is None:
         return None
-    checkpoint.load_best(run, parts.learner, step)
-    return {name: tensor.cpu() for name, tensor in parts.learner.state_dict().items()}
+    checkpoint.load_best(run, families.module, step)
+    return {name: tensor.cpu() for name, tensor in families.module.state_dict().items()}

@@ -15,26 +15,39 @@ from metamtl.algos.base import Stage
 from metamtl.build import Parts
 from metamtl.config.stages import stage_options
 from metamtl.data.classes import ClassSource
+from metamtl.data.examples import ExampleSource
 from metamtl.data.opening import task_shape
 from metamtl.data.sampler import train_key
 from metamtl.data.task import Examples, Minibatch
 from metamtl.engine.tasks import Update
 from metamtl.engine.world import World
 from metamtl.errors import UsageError
+from metamtl.families import Families
 
 
 class Stream(ABC):
-    """Summed gradients of a stage's updates; each process computes its share of every update."""
+    """Summed gradients of a stage's updates; each process computes its share of every update.
+
+    `count` is the number of tasks, or examples, of an update over all processes; `waited` are the seconds that updates
+    have waited for their data.
+    """
+
+    count: int
+    waited: float
+
+    @abstractmethod
+    def update(self, step: int) -> Update:
+        """This process's share of update `step`."""
+
+
+class FamilyStream(Stream):
+    """The stream of one family."""
 
     def __init__(self, parts: Parts, stage: Stage, world: World) -> None:
         self.parts, self.world = parts, world
         self.options = stage_options(parts.config["trainer"], stage.name)
         self.key = train_key(parts.config["seed"], stage.name)
-        self.waited = 0.0  # seconds that updates have waited for their data
-
-    @abstractmethod
-    def update(self, step: int) -> Update:
-        """This process's share of update `step`."""
+        self.waited = 0.0
 
     @contextmanager
     def _waiting(self) -> Iterator[None]:
@@ -43,18 +56,18 @@ class Stream(ABC):
         self.waited += time.perf_counter() - started
 
 
-class EpisodeStream(Stream):
+class EpisodeStream(FamilyStream):
     """Update `step` holds the training episodes step * meta_batch to (step + 1) * meta_batch - 1."""
 
     def __init__(self, parts: Parts, stage: Stage, world: World) -> None:
         super().__init__(parts, stage, world)
-        self.meta_batch: int = self.options["meta_batch"]
+        self.count: int = self.options["meta_batch"]
         self.shape = task_shape(self.options["task"])
 
     def update(self, step: int) -> Update:
         """The meta-gradient of this process's episodes."""
-        first = step * self.meta_batch
-        mine = np.arange(first + self.world.rank, first + self.meta_batch, self.world.size)
+        first = step * self.count
+        mine = np.arange(first + self.world.rank, first + self.count, self.world.size)
         numbers = mine if len(mine) else np.array([first])
         with self._waiting():
             arrays = self.parts.source.episodes("train", self.shape, numbers, self.key)
@@ -63,31 +76,33 @@ class EpisodeStream(Stream):
         return update if len(mine) else _emptied(update)
 
 
-class MinibatchStream(Stream):
+class MinibatchStream(FamilyStream):
     """Update `step` is a supervised minibatch over all meta-train classes.
 
     With several processes each takes its share of the minibatch, and batch statistics are those of the share.
     """
 
     def __init__(self, parts: Parts, stage: Stage, world: World) -> None:
-        if not isinstance(parts.source, ClassSource):
+        if not isinstance(parts.source, ClassSource | ExampleSource):
             raise UsageError(
                 f"The stage '{stage.name}' trains on labelled examples; {parts.source.name} has no classes."
             )
         super().__init__(parts, stage, world)
         self.source = parts.source
-        self.size: int = self.options["batch_size"]
+        self.count: int = self.options["batch_size"]
 
     def update(self, step: int) -> Update:
         """The gradient of this process's examples."""
-        mine = self.world.rank < self.size
+        mine = self.world.rank < self.count
         share = slice(self.world.rank if mine else 0, None, self.world.size)
         prepare = self.parts.preparation
         with self._waiting():
-            items, labels = self.source.minibatch("train", self.size, step, self.key)
-            x, y = prepare.inputs(self.source.gather(items[share])), prepare.targets(labels[share])
+            items, labels = self.source.minibatch("train", self.count, step, self.key)
+            x, y = prepare.every_input(self.source.gather(items[share])), prepare.targets(labels[share])
         noise = step * self.world.size + self.world.rank  # each share drops its own activations
-        update = self.parts.engine.minibatch_gradient(Minibatch(Examples(x, y, self.parts.family.classes)), noise)
+        update = self.parts.engine.minibatch_gradient(
+            Minibatch(Examples(x, y, self.parts.family.classes or None)), noise
+        )
         return update if mine else _emptied(update)
 
 
@@ -102,6 +117,45 @@ def _emptied(update: Update) -> Update:
     )
 
 
-def stream_of(parts: Parts, stage: Stage, world: World) -> Stream:
+class FamiliesStream(Stream):
+    """The streams of several families, each with its own number of tasks.
+
+    Gradients and figures bear the family's name in front and are scaled so that, summed over processes and divided by
+    the number of all tasks, each is the mean over its family's.
+    """
+
+    def __init__(self, families: Families, world: World) -> None:
+        self.streams = {
+            name: _stream_of_one(parts, parts.learner.stages[0], world) for name, parts in families.each.items()
+        }
+        self.count = sum(stream.count for stream in self.streams.values())
+
+    @property
+    def waited(self) -> float:  # type: ignore[override]
+        """The seconds that all have waited."""
+        return sum(stream.waited for stream in self.streams.values())
+
+    def update(self, step: int) -> Update:
+        """This process's share of every family's update."""
+        total = Update({}, {}, [], 0)
+        losses = []
+        for name, stream in self.streams.items():
+            update, scale = stream.update(step), self.count / stream.count
+            total.gradient |= {f"{name}.{weight}": g * scale for weight, g in update.gradient.items()}
+            total.figures |= {f"{name}/{figure}": values * scale for figure, values in update.figures.items()}
+            total.statistics += [(mean * scale, var * scale) for mean, var in update.statistics]
+            total.tasks += update.tasks
+            losses.append(total.figures[f"{name}/loss"])
+        total.figures["loss"] = torch.cat(losses) / len(losses)
+        return total
+
+
+def stream_of(families: Families, stage: Stage, world: World) -> Stream:
     """The stream of a stage."""
+    if families.weighting is None:
+        return _stream_of_one(families.first, stage, world)
+    return FamiliesStream(families, world)
+
+
+def _stream_of_one(parts: Parts, stage: Stage, world: World) -> Stream:
     return (EpisodeStream if stage.stream == "episodes" else MinibatchStream)(parts, stage, world)

@@ -1,0 +1,86 @@
+"""Several families in one run: each is composed as a run of its own, with what the user typed for all of them.
+
+    families:
+      letters: {data: omniglot}
+      objects: {data: cifar_fs, algo: anil, set: {task: {shots: 5}}}
+
+`data` and `algo` name options (`algo` is the run's where it is left out) and `set` holds keys that the family has of
+its own. What a family draws and learns with (data, task, algo, backbone, trainer.task, trainer.meta_batch,
+trainer.batch_size) comes from its own config; how the run goes (all other keys) from the run's.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+from metamtl.config.hints import did_you_mean, nearest
+from metamtl.errors import UsageError
+
+OWN_KEYS = ("data", "algo", "set")
+OWN_SECTIONS = ("data", "task", "algo", "backbone")
+OWN_TRAINER = ("task", "meta_batch", "batch_size")
+_FOR_ALL = ("algo", "backbone", "task", "trainer", "eval", "seed", "engine", "paths")
+
+Compose = Callable[[Sequence[str]], dict[str, Any]]
+
+
+def compose_families(
+    families: Any, algo: str, typed: Sequence[str], compose: Compose
+) -> tuple[dict[str, dict[str, Any]], list[str]]:
+    """Each family with its complete config under `config`, and a sentence for every problem.
+
+    `algo` is the option of the run; `typed` are the overrides that the user wrote.
+    """
+    problems: list[str] = []
+    composed: dict[str, dict[str, Any]] = {}
+    for name, spec in families.items():
+        found = _misspelt(name, spec)
+        problems += found
+        if found:
+            continue
+        overrides = [
+            *(text for text in typed if _for_all(text)),
+            f"algo={spec.get('algo') or algo}",
+            f"data={spec['data']}",
+            *_flattened(spec.get("set") or {}),
+        ]
+        try:
+            composed[name] = {**spec, "config": compose(overrides)}
+        except UsageError as error:
+            problems += [f"families.{name}: {problem}" for problem in error.problems]
+    return composed, problems
+
+
+def family_config(config: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """The config that a family of a run is built and tested with."""
+    own = config["families"][name]["config"]
+    trainer = {**config["trainer"], **{key: own["trainer"][key] for key in OWN_TRAINER}}
+    return {**config, **{section: own[section] for section in OWN_SECTIONS}, "trainer": trainer, "families": {}}
+
+
+def _misspelt(name: str, spec: Any) -> list[str]:
+    if not isinstance(spec, Mapping) or not isinstance(spec.get("data"), str):
+        return [f"families.{name}: must name its data, as families.{name}.data=omniglot."]
+    if name in ("train", "test", "val") or not name.replace("_", "").isalnum():
+        return [f"families.{name}: choose a name of letters, digits and _, and none of train, val and test."]
+    return [
+        f"families.{name}.{key}: no such key{did_you_mean(nearest(key, OWN_KEYS))} There are {', '.join(OWN_KEYS)}."
+        for key in spec
+        if key not in OWN_KEYS
+    ]
+
+
+def _for_all(text: str) -> bool:
+    key = text.lstrip("+~").partition("=")[0]
+    return key.partition(".")[0] in _FOR_ALL and key != "algo"
+
+
+def _flattened(node: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+    """A nested mapping as overrides; a text at the top names an option of that group."""
+    for key, value in node.items():
+        if isinstance(value, Mapping) and value:
+            yield from _flattened(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}={json.dumps(value)}"

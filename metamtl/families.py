@@ -1,0 +1,156 @@
+"""The families of a run: one as a rule; several share weights, and a weighting makes one update of their gradients.
+
+A weight is shared where several families' learners hold the very same parameter. Any learner over several families is
+multi-task meta-learning; with ordinary labelled families and algo=joint it is classic multi-task learning.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from metamtl.algos.base import Stage
+from metamtl.backbones.norm import Statistics
+from metamtl.build import Parts, build_parts
+from metamtl.config.families import family_config
+from metamtl.data.random import key_of
+from metamtl.data.source import Source, TaskShape
+from metamtl.engine.inner import Weights
+from metamtl.errors import UsageError
+from metamtl.multitask.base import Weighting
+from metamtl.registry import build
+
+
+class Joined(nn.Module):
+    """The learners of several families and what weights them: what a checkpoint holds and the optimiser moves."""
+
+    def __init__(self, families: Mapping[str, nn.Module], weighting: Weighting) -> None:
+        super().__init__()
+        self.families = nn.ModuleDict(families)
+        self.weighting = weighting
+
+
+@dataclass
+class Families:
+    """The parts of each family by name; `weighting` is None for one family, whose learner `module` then is."""
+
+    config: Mapping[str, Any]
+    each: Mapping[str, Parts]
+    module: nn.Module
+    weighting: Weighting | None
+
+    @property
+    def first(self) -> Parts:
+        """The parts of the first family, for what all have in common: device, engine, arithmetic."""
+        return next(iter(self.each.values()))
+
+    @property
+    def stages(self) -> Sequence[Stage]:
+        """The stages of training; with several families there is one."""
+        return self.first.learner.stages
+
+    @property
+    def title(self) -> str:
+        """What is learnt on what."""
+        return f"{self.config['algo']['name']} on {', '.join(parts.source.name for parts in self.each.values())}"
+
+    def prefix(self, family: str) -> str:
+        """What stands before the names of a family's figures: nothing where there is one family."""
+        return "" if self.weighting is None else f"{family}/"
+
+    def begin_stage(self, stage: str) -> None:
+        """Tells the learners that a stage begins."""
+        for parts in self.each.values():
+            parts.learner.begin_stage(stage)
+
+    def place(self, stage: str, progress: float) -> None:
+        """Tells the learners which stage is trained and the share of it that is done."""
+        for parts in self.each.values():
+            parts.learner.stage, parts.learner.progress = stage, progress
+
+    def update_running(self, statistics: list[Statistics]) -> None:
+        """Moves each family's running averages; `statistics` are those of all families, one after another."""
+        rest = statistics
+        for parts in self.each.values():
+            network = parts.learner.network
+            count = network.running_layers
+            network.update_running(rest[:count])
+            rest = rest[count:]
+
+    # ---- one update from several gradients ----
+
+    def combined(self, gradient: Weights, figures: Mapping[str, float], step: int) -> Weights:
+        """The gradient of `module`'s weights by name, from the families' means as `FamiliesStream` names them."""
+        if self.weighting is None:
+            return gradient
+        names = {id(weight): name for name, weight in self.module.named_parameters()}
+        shared = self.shared_weights()
+        rows = [self._row(family, gradient, shared) for family in self.each]
+        losses = torch.tensor([figures[f"{family}/loss"] for family in self.each]).to(rows[0])
+        update = self.weighting.combine(torch.stack(rows), losses, step)
+        parts = torch.split(update.shared, [weight.numel() for weight in shared])
+        found = {names[id(weight)]: part.view_as(weight) for weight, part in zip(shared, parts, strict=True)}
+        for factor, (family, parts_of) in zip(update.factors, self.each.items(), strict=True):
+            for name, weight in parts_of.learner.named_parameters():
+                if names[id(weight)] not in found and f"{family}.{name}" in gradient:
+                    found[names[id(weight)]] = factor * gradient[f"{family}.{name}"]
+        return {**found, **{f"weighting.{name}": slope for name, slope in update.own.items()}}
+
+    def shared_weights(self) -> list[nn.Parameter]:
+        """The trainable weights that more than one family has."""
+        holders: dict[int, list[nn.Parameter]] = {}
+        for parts in self.each.values():
+            for weight in parts.learner.parameters():
+                if weight.requires_grad:
+                    holders.setdefault(id(weight), []).append(weight)
+        return [found[0] for found in holders.values() if len(found) > 1]
+
+    def _row(self, family: str, gradient: Weights, shared: Sequence[nn.Parameter]) -> Tensor:
+        names = {id(weight): name for name, weight in self.each[family].learner.named_parameters()}
+        parts = [
+            gradient[f"{family}.{names[id(weight)]}"] if id(weight) in names else torch.zeros_like(weight)
+            for weight in shared
+        ]
+        return torch.cat([part.reshape(-1) for part in parts]) if parts else torch.zeros(0)
+
+
+def build_families(
+    config: Mapping[str, Any], sources: Mapping[str, Source], trained: TaskShape | None = None
+) -> Families:
+    """All objects of a run; UsageError where families cannot share as the config says.
+
+    `trained` is the test shape that the learner of one family was made for, where it is now tested on another.
+    """
+    if not config.get("families"):
+        ((name, source),) = sources.items()
+        parts = build_parts(config, source, trained)
+        return Families(config, {name: parts}, parts.learner, None)
+    configs = {name: family_config(config, name) for name in config["families"]}
+    first = next(iter(configs))
+    section = configs[first]["backbone"]
+    if others := [name for name in configs if configs[name]["backbone"] != section]:
+        raise UsageError(
+            f"families.{others[0]} has another backbone than families.{first}: families share one; "
+            "type backbone=NAME and its keys for all."
+        )
+    shapes = {name: tuple(source.input_shape) for name, source in sources.items()}
+    torch.manual_seed(config["seed"])
+    sharing = build("sharing", config["sharing"])
+    backbones = sharing.backbones(shapes, lambda shape: build("backbone", section, input_shape=shape))
+    each = {}
+    for name, own in configs.items():
+        torch.manual_seed(key_of(config["seed"], name) >> 1)  # heads begin apart
+        each[name] = build_parts(own, sources[name], backbone=backbones[name])
+        if len(each[name].learner.stages) != 1:
+            raise UsageError(
+                f"families.{name}: algo={own['algo']['name']} trains in stages, which several families in one run "
+                "cannot: take a method with one stage, such as protonet, maml or joint."
+            )
+    weighting: Weighting = build("weighting", config["weighting"], families=tuple(each))
+    like = next(next(iter(each.values())).learner.parameters())
+    joined = Joined({name: parts.learner for name, parts in each.items()}, weighting.to(like.device, like.dtype))
+    return Families(config, each, joined, weighting)

@@ -1,0 +1,1 @@
+"""What several families share of their networks, one file a pattern."""

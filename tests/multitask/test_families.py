@@ -1,0 +1,142 @@
+"""Several families in one run: what is shared, the one update of their gradients, runs that stop and go on."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from metamtl.config.compose import compose
+from metamtl.engine.world import World
+from metamtl.errors import UsageError
+from metamtl.families import Families, build_families
+from metamtl.opening import open_sources
+from metamtl.runs.folder import RunFolder
+from metamtl.trainer.run import resume_run, train_run
+from metamtl.trainer.streams import stream_of
+
+DIGITS = ["experiment=multitask/digits4", "backbone.hidden=[16]", "trainer.precision=float64", "trainer.batch_size=8"]
+WAVES = [
+    "algo=maml",
+    "data=sinusoid",
+    "backbone.hidden=[8]",
+    "+families.low={data: sinusoid, set: {data: {amplitude: [0.1, 1.0]}, trainer: {meta_batch: 2}}}",
+    "+families.high={data: sinusoid, set: {data: {amplitude: [4.0, 5.0]}, trainer: {meta_batch: 3}}}",
+    "trainer.precision=float64",
+]
+
+
+def families_of(overrides: list[str]) -> Families:
+    config = compose(overrides)
+    return build_families(config, open_sources(config))
+
+
+def gradients(families: Families, step: int = 0) -> tuple[dict[str, Tensor], dict[str, float]]:
+    """The families' mean gradients and figures at a step."""
+    families.module.train()
+    update = stream_of(families, families.stages[0], World(0, 1)).update(step)
+    figures = {name: float(values.sum()) / update.tasks for name, values in update.figures.items()}
+    return {name: g / update.tasks for name, g in update.gradient.items()}, figures
+
+
+@pytest.mark.parametrize("overrides", [DIGITS, WAVES], ids=["digits", "waves"])
+def test_equal_weights_move_by_the_gradient_of_the_mean_loss(overrides: list[str]) -> None:
+    """Of families with other numbers of tasks too: each counts by its own mean."""
+    families = families_of(overrides)
+    each, figures = gradients(families)
+    update = families.combined(each, figures, 0)
+    wanted: dict[int, Tensor] = {}
+    for name, parts in families.each.items():
+        alone, loss = gradients(Families(parts.config, {name: parts}, parts.learner, None))
+        assert loss["loss"] == pytest.approx(figures[f"{name}/loss"], rel=1e-12)
+        for weight_name, weight in parts.learner.named_parameters():
+            share = alone[weight_name] / len(families.each)
+            wanted[id(weight)] = wanted.get(id(weight), torch.zeros_like(weight)) + share
+    named = dict(families.module.named_parameters())
+    assert update.keys() == named.keys()
+    for name, weight in named.items():
+        torch.testing.assert_close(update[name], wanted[id(weight)], rtol=1e-12, atol=1e-15)
+    assert figures["loss"] == pytest.approx(sum(figures[f"{n}/loss"] for n in families.each) / len(families.each))
+
+
+def test_families_share_the_backbone_and_nothing_else() -> None:
+    families = families_of(DIGITS)
+    shared = {id(weight) for weight in families.shared_weights()}
+    for parts in families.each.values():
+        names = {name for name, weight in parts.learner.named_parameters() if id(weight) in shared}
+        assert names == {name for name, _ in parts.learner.named_parameters() if ".backbone." in name}
+    one, two, *_ = families.each.values()
+    zeros, ones = (torch.full((16,), value, dtype=torch.float64) for value in (0.0, 1.0))
+    families.update_running([(ones, ones), (zeros, ones), (zeros, ones), (zeros, ones)])
+    means = [parts.learner.network._norms[0].running_mean.sum() for parts in (one, two)]
+    assert means[0] > 0 and means[1] == 0  # each family's averages are its own
+
+
+def test_a_static_weight_of_zero_leaves_a_family_alone() -> None:
+    families = families_of([*WAVES, "weighting=static", "+weighting.weights={low: 0, high: 1}"])
+    update = families.combined(*gradients(families), 0)
+    names = {id(weight): name for name, weight in families.module.named_parameters()}
+    head = [update[names[id(weight)]] for weight in families.each["low"].learner.network.head.parameters()]  # type: ignore[union-attr]
+    assert all(not g.any() for g in head)
+
+
+def test_a_stopped_run_of_families_goes_on_as_an_unbroken_one(tmp_path: Path) -> None:
+    overrides = [
+        *WAVES,
+        "weighting=pcgrad",
+        "trainer.schedule.name=constant",
+        "trainer.validate_every=2",
+        "eval.episodes=20",
+        "eval.val_episodes=10",
+    ]
+
+    def run(steps: int, folder: str) -> RunFolder:
+        config = compose([*overrides, f"trainer.steps={steps}", f"paths.outputs={tmp_path / folder}"])
+        train_run(config, ["metamtl"])
+        (found,) = (tmp_path / folder).iterdir()
+        return RunFolder(found)
+
+    whole, broken = run(6, "whole"), run(3, "broken")
+    resume_run(broken.path, ["trainer.steps=6"])
+    first, second = (json.loads(one.result_file.read_text()) for one in (whole, broken))
+    assert first["families"] == second["families"]
+    assert first["families"].keys() == {"low", "high"} and first["best"] == second["best"]
+    columns: list[str] = first["episodes_columns"]
+    assert {"low/mse", "high/mse"} <= set(columns)
+
+
+@pytest.mark.parametrize(
+    "overrides, said",
+    [
+        (["+families.a={dota: sinusoid}"], "families.a: must name its data"),
+        (["+families.a={data: sinusoid, sat: {}}"], "families.a.sat: no such key; did you mean set?"),
+        (
+            ["+families.a={data: digits, set: {data: {targt: odd}}}"],
+            "families.a: data.targt: no such key; did you mean",
+        ),
+        (["+families.a={data: nothing}"], "families.a: data=nothing: there is no such option"),
+        (["+families.test={data: sinusoid}"], "families.test: choose a name"),
+    ],
+)
+def test_a_family_that_is_wrong_is_refused_by_name(overrides: list[str], said: str) -> None:
+    with pytest.raises(UsageError) as refused:
+        compose(["algo=maml", "data=sinusoid", *overrides])
+    assert any(problem.startswith(said) for problem in refused.value.problems), refused.value.problems
+
+
+@pytest.mark.parametrize(
+    "overrides, said",
+    [
+        (["+families.a={data: sinusoid}", "+families.b={data: digits, algo: joint}"], "shape|another backbone"),
+        (["+families.a={data: sinusoid}", "+families.b={data: sinusoid, algo: protonet}"], "another backbone"),
+        (["weighting=static", "+weighting.weights={c: 1}", *WAVES[3:5]], "weighting.weights.c: no such family"),
+    ],
+)
+def test_families_that_cannot_share_are_refused(overrides: list[str], said: str) -> None:
+    config: dict[str, Any] = compose(["algo=maml", "data=sinusoid", *overrides])
+    with pytest.raises(UsageError, match=said):
+        build_families(config, open_sources(config))
