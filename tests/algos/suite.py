@@ -18,11 +18,14 @@ from metamtl.config.compose import compose
 from metamtl.config.library import Library
 from metamtl.data.family import Classification, Family
 from metamtl.data.task import Examples, Minibatch, TaskBatch
-from metamtl.engine.tasks import Engine, Figures, How, Update
+from metamtl.engine.plan import How, usual_plan
+from metamtl.engine.tasks import Engine, Figures, Update
 from metamtl.registry import build
 
 WAYS, CLASSES = 5, 40
-NAMES = tuple(sorted(Library.load().groups["algo"]))
+# options that are no few-shot learners: they adapt to no support set
+ORDINARY = {"joint"}
+NAMES = tuple(sorted(Library.load().groups["algo"].keys() - ORDINARY))
 TINY = {
     "mlp": (12,),
     "conv4": (1, 8, 8),
@@ -89,7 +92,7 @@ def make(
 
 
 def engine_of(learner: Learner, how: How = "auto") -> Engine:
-    return Engine(learner, learner.network, how, noise_seed=0)
+    return Engine(learner, learner.network, usual_plan(how, 1, "full"), noise_seed=0)
 
 
 def outputs_of(learner: Learner, support: Examples, x: Tensor) -> Tensor:
