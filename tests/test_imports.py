@@ -34,7 +34,7 @@ LAYERS = {
     "opening": {"config", "data"},
     "families": {*BUILT, "sharing"},
     "build": {"algos", "transfer", "multitask", "engine", "backbones", "data", "config"},
-    "sweep": {"config", "runs", "data", "engine", "build", "evaluation", "trainer"},
+    "sweep": {"config", "runs", "engine", "opening", "families", "trainer"},
     "deploy": {*BUILT, "trainer", "evaluation"},
     "bench": {*BUILT, "trainer", "evaluation"},
     "reproduce": {"comparison", "config", "runs"},

@@ -35,12 +35,15 @@ def decide(options: Mapping[str, Any], own: str, own_higher: bool, figures: list
 
 
 def _figures(config: Mapping[str, Any]) -> tuple[str, bool, list[str]]:
-    from metamtl.build import build_parts
-    from metamtl.data.opening import open_source
     from metamtl.engine.world import join_world
-    from metamtl.evaluation.protocol import evaluate_episodes
+    from metamtl.families import build_families
+    from metamtl.opening import open_sources
+    from metamtl.trainer.validation import validate
 
-    parts = build_parts(config, open_source(config))
+    short = {**config, "eval": {**config["eval"], "val_episodes": 2}}
+    families = build_families(short, open_sources(short))
     with join_world() as world:
-        figures = evaluate_episodes(parts, world, "val", 2)
-    return parts.family.metric, parts.family.higher_is_better, list(figures)
+        found = validate(families, world, {})
+    figures = [name.removeprefix("val/") for name in found.values if not name.endswith("_ci95")]
+    selected = families.first.family.metric if families.weighting is None else "score"
+    return selected, found.higher_is_better, figures
