@@ -63,11 +63,22 @@ class EmbeddingLearner(Learner):
         return self.scored(state.rule, self.network.query(x, statistics=state.statistics, head=False))
 
     def outer_loss(self, task: Task) -> tuple[Tensor, Tensor]:
-        """With running averages, support and query are embedded in one pass, as both are at test."""
-        if not (self.training and self.network.norm == "running"):
-            return super().outer_loss(task)
-        support, examples = task.support, size(task.support.x)
-        features = self.network.query(joined(support.x, task.query.x), head=False)
-        rule = self.fitted(features[:examples], support.labels, support.ways or 0)
-        outputs = self.scored(rule, features[examples:])
-        return self.family.loss(outputs, task.query), outputs
+        """The loss of the queries' outputs."""
+        support, query = self.embedded(task)
+        rule = self.fitted(support, task.support.labels, task.support.ways or 0)
+        outputs = self.scored(rule, query)
+        return self.query_loss(outputs, task.query), outputs
+
+    def embedded(self, task: Task) -> tuple[Tensor, Tensor]:
+        """Features [S, D] and [Q, D]; trained with running averages, in one pass, as both are at test."""
+        support, query = task.support.x, task.query.x
+        if self.training and self.network.norm == "running":
+            features = self.network.query(joined(support, query), head=False)
+            return features[: size(support)], features[size(support) :]
+        statistics = self.network.support_statistics(support)
+        of_support = self.network.support(support, head=False)
+        return of_support, self.network.query(query, statistics=statistics, head=False)
+
+    def query_loss(self, outputs: Tensor, query: Examples) -> Tensor:
+        """The loss [] of outputs [Q, ways]: the family's, unless a method has one of its own."""
+        return self.family.loss(outputs, query)

@@ -6,6 +6,7 @@ A new method is tested as soon as conf/algo holds its option.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cache
 from types import MappingProxyType
 from typing import Any
@@ -23,6 +24,16 @@ from metamtl.engine.tasks import Engine, Figures, Update
 from metamtl.registry import build
 
 WAYS, CLASSES = 5, 40
+
+
+@dataclass(frozen=True)
+class Trial:
+    """How a learner meets the tiny problem: what differs from its defaults, and the accuracy that it has to pass."""
+
+    changes: Mapping[str, Any] = field(default_factory=dict)
+    accuracy: float = 0.85
+
+
 # options that are no few-shot learners: they adapt to no support set
 ORDINARY = {"joint"}
 NAMES = tuple(sorted(Library.load().groups["algo"].keys() - ORDINARY))
@@ -31,8 +42,17 @@ TINY = {
     "conv4": (1, 8, 8),
 }
 
-# learners that cannot learn the tiny problem over one hidden layer
-DEEPER = {"boil": [32, 32]}  # its inner loop changes the layer that has to tell signal from noise unless there are two
+# learners that meet the tiny problem in another setting, or learn less of it in as many updates
+TRIALS = {
+    # one hidden layer would have both to tell signal from noise and to change with the task
+    "boil": Trial({"hidden": [32, 32]}),
+    # some scales and shifts under a head that no task changes say little of which class is which
+    "cavia": Trial({"hidden": [64], "inner_steps": 5}, 0.55),
+    # Adam's default rate is for long training; a displacement says less of a task than a gradient of the query loss
+    "reptile": Trial({"hidden": [32, 32], "inner_lr": 0.01, "inner_steps": 8, "test_steps": 20, "test_batch": 25}, 0.7),
+}
+# learners that need more than 120 updates for the tiny problem
+SLOWER = {"relation": 300}  # equal scores for all pairs are a plateau of its squared error
 # learners with neither weights nor a stage to train them in
 UNTRAINED = {"centroid": "it compares raw inputs", "chance": "it looks at nothing"}
 # learners whose outputs do not depend on the labels they are shown
