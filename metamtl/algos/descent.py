@@ -1,9 +1,9 @@
 """Inner loops of gradient steps on a support set: what MAML and the methods that grew from it share.
 
-How an inner step changes a weight is a method's `update`. With `head_init: prototype` a task's head starts from its
-class means, so that the names of classes mean nothing to the meta-learned weights: Triantafillou et al. (2020),
-Meta-Dataset, ICLR, section 4 (Proto-MAML), w_k = 2 c_k and b_k = -||c_k||^2, the squared distance to c_k less what all
-classes share (Snell et al. 2017, eq. 8).
+What a method varies is how an inner step changes a weight: its `update`, or `descend` where steps remember. With
+`head_init: prototype` a task's head starts from its class means, so that the names of classes mean nothing to the
+meta-learned weights: Triantafillou et al. (2020), Meta-Dataset, ICLR, section 4 (Proto-MAML), w_k = 2 c_k and b_k =
+-||c_k||^2, the squared distance to c_k less what all classes share (Snell et al. 2017, equation 8).
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ class Adapted:
     statistics: list[Statistics] | None
 
 
-class Descent(Learner):
-    """Gradient steps on the layers that `adapt` names, from meta-learned weights."""
+class InnerLoop(Learner):
+    """Inner steps on the layers that `adapt` names, from meta-learned weights or from prototypes."""
 
     def __init__(
         self,
@@ -58,8 +58,8 @@ class Descent(Learner):
             self._check_prototypes()
 
     @abstractmethod
-    def update(self, weights: Weights, gradients: Weights, step: int) -> Weights:
-        """The fast weights after inner step number `step` (from 0)."""
+    def descend(self, weights: Weights, loss: Callable[[Weights], Tensor]) -> Weights:
+        """The weights after this phase's inner steps on an inner loss."""
 
     def adapt(self, support: Examples) -> Adapted:
         """Fast weights after the inner steps of this phase."""
@@ -69,12 +69,6 @@ class Descent(Learner):
     def predict(self, state: Adapted, x: Tensors) -> Tensor:
         """Outputs of the adapted network."""
         return self.network.query(x, state.weights, state.statistics)
-
-    def descend(self, weights: Weights, loss: Callable[[Weights], Tensor]) -> Weights:
-        """This phase's inner steps on an inner loss."""
-        for step in range(self.steps):
-            weights = self.update(weights, gradient(loss, weights, self.order), step)
-        return weights
 
     def support_loss(self, support: Examples) -> Callable[[Weights], Tensor]:
         """The inner loss of fast weights: the family's loss on the support set."""
@@ -105,6 +99,24 @@ class Descent(Learner):
             raise UsageError("head_init=prototype makes a task's head, which adapt=body leaves alone: use adapt=all.")
         if not isinstance(self.network.head, nn.Linear):
             raise UsageError("head_init=prototype sets a linear head; this family has another: use head_init=learned.")
+
+
+class Descent(InnerLoop):
+    """Inner steps that follow from the weights, their gradients and the number of the step alone."""
+
+    @abstractmethod
+    def update(self, weights: Weights, gradients: Weights, step: int) -> Weights:
+        """The fast weights after inner step number `step` (from 0)."""
+
+    def descend(self, weights: Weights, loss: Callable[[Weights], Tensor]) -> Weights:
+        """One update after another."""
+        for step in range(self.steps):
+            weights = self.after(loss, step, weights)
+        return weights
+
+    def after(self, loss: Callable[[Weights], Tensor], step: int, weights: Weights) -> Weights:
+        """The fast weights after inner step number `step` on an inner loss."""
+        return self.update(weights, gradient(loss, weights, self.order), step)
 
 
 def prototype_head(features: Tensor, support: Examples, outputs: int) -> Weights:

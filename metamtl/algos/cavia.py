@@ -1,0 +1,82 @@
+"""CAVIA: a few context parameters are all that a task changes.
+
+Zintgraf, Shiarlis, Kurin, Hofmann & Whiteson (2019), Fast Context Adaptation via Meta-Learning, ICML, algorithm 1:
+phi starts from zero for every task and takes the inner gradient steps (equation 4); the weights theta are met by the
+outer update alone. The context conditions one layer, after its normalisation, which would take a shift of all
+examples out again: `film` scales and shifts its channels (section 3.4, Perez et al. 2018), `shift` adds a linear map of
+phi, which is what concatenating phi to the input of a linear layer does (section 3.3).
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from metamtl.algos.maml import MAML
+from metamtl.backbones.norm import BatchNorm, GroupNorm, NormKind, affine
+from metamtl.data.task import Examples
+from metamtl.engine.inner import Weights
+from metamtl.engine.network import Network
+from metamtl.errors import UsageError
+from metamtl.registry import register
+
+Conditioning = Literal["film", "shift"]
+
+
+class Conditioned(nn.Module):
+    """A normalisation layer of x [N, C, ...] whose channels a context [K] scales and shifts."""
+
+    context: Tensor
+
+    def __init__(self, norm: nn.Module, channels: int, context: int, conditioning: Conditioning) -> None:
+        super().__init__()
+        self.norm = norm
+        self.shift = nn.Linear(context, channels, bias=False)
+        self.scale = nn.Linear(context, channels, bias=False) if conditioning == "film" else None
+        self.register_buffer("context", torch.zeros(context), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """X normalised, then scaled by 1 + A phi and shifted by B phi; a context of zero changes nothing."""
+        normal, shift = self.norm(x), self.shift(self.context)
+        scale = torch.ones_like(shift) if self.scale is None else 1 + self.scale(self.context)
+        return affine(normal, scale, shift)
+
+
+@register("algo", "cavia")
+class CAVIA(MAML):
+    """Gradient descent on `context` parameters of layer number `layer` (null: the middle one)."""
+
+    def __init__(self, *, context: int, conditioning: Conditioning, layer: int | None, **options: Any) -> None:
+        self.context, self.conditioning, self.layer = context, conditioning, layer
+        super().__init__(adapt="all", **options)
+        self.inner_names = [name for name, _ in self.network.named_buffers() if name.endswith(".context")]
+
+    def build_network(self, backbone: nn.Module, norm: NormKind) -> Network:
+        """The backbone with one layer conditioned, under the family's head."""
+        places = [name for name, module in backbone.named_modules() if _normalises(module)]
+        number = len(places) // 2 if self.layer is None else self.layer
+        if number >= len(places):
+            raise UsageError(f"algo.layer={number}: this backbone has {len(places)} layers to condition, from 0.")
+        *path, last = places[number].split(".")
+        parent = backbone.get_submodule(".".join(path))
+        layer = Conditioned(parent.get_submodule(last), _channels(parent), self.context, self.conditioning)
+        parent.register_module(last, layer)
+        return super().build_network(backbone, norm)
+
+    def initial_weights(self, support: Examples, features: Tensor | None = None) -> Weights:
+        """A context of zeros (algorithm 1, line 5)."""
+        buffers = dict(self.network.named_buffers())
+        return {name: buffers[name] for name in self.inner_names}
+
+
+def _normalises(module: nn.Module) -> bool:
+    """Whether it stands where a layer is normalised; backbones without normalisation have an identity there."""
+    return isinstance(module, (BatchNorm, GroupNorm, nn.Identity))
+
+
+def _channels(block: nn.Module) -> int:
+    """The channels that the layers of a block have in the end."""
+    layers = [module for module in block.children() if isinstance(module, (nn.Linear, nn.Conv2d))]
+    return layers[-1].weight.shape[0]
