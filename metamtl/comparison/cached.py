@@ -63,9 +63,12 @@ def episodes(folder: Path) -> dict[str, Figures]:
     return _episodes(folder, stamp(record.episodes_file), stamp(record.result_file))
 
 
-def curves(path: Path) -> dict[str, Curve]:
-    """Metric (`train/loss`, `val/accuracy`) -> its curve, of the stream at `path`; {} where there is none."""
-    return _curves(path, stamp(path))
+def curves(path: Path, most: int | None = None) -> dict[str, Curve]:
+    """Metric (`train/loss`, `val/accuracy`) -> its curve, of the stream at `path`; {} where there is none.
+
+    With `most`, a longer stream is thinned to about as many points a split.
+    """
+    return _curves(path, most, stamp(path))
 
 
 @lru_cache(_MOST_SMALL_FILES)
@@ -90,9 +93,9 @@ def _episodes(folder: Path, *_: Stamp | None) -> dict[str, Figures]:
 
 
 @lru_cache(_MOST_STREAMS)
-def _curves(path: Path, _: Stamp | None) -> dict[str, Curve]:
+def _curves(path: Path, most: int | None, _: Stamp | None) -> dict[str, Curve]:
     parts: dict[tuple[str, ...], list[Mapping[str, Any]]] = {}
-    for line in read(path):
+    for line in read(path, most):
         if isinstance(line.get("step"), int | float):
             parts.setdefault(tuple(line), []).append(line)
     columns: dict[str, list[Points]] = {}

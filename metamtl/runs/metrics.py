@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
@@ -19,6 +20,7 @@ from typing import Any
 from metamtl.runs.files import clear_disk_errors, from_json, to_json, write_all
 
 _NON_FINITE = (b'"NaN"', b'Infinity"')
+_SPLIT = re.compile(rb'"split":\s*"([^"]*)"')
 _logger = logging.getLogger(__name__)
 
 
@@ -73,22 +75,37 @@ class MetricStream:
         self.close()
 
 
-def read(path: Path) -> list[dict[str, Any]]:
+def read(path: Path, most: int | None = None) -> list[dict[str, Any]]:
     """Every whole line of the stream, in order; [] where there is none.
 
-    A torn last line is left out; a damaged line elsewhere too, with a warning. Raises MetamtlError where the
-    file exists and cannot be read.
+    With `most`, of each split as many lines at equal distances and the last, which is enough to draw. A torn last line
+    is left out; a damaged line elsewhere too, with a warning. Raises MetamtlError where the file exists and cannot be
+    read.
     """
     if not path.exists():
         return []
     with clear_disk_errors(path, doing="read"):
         content = path.read_bytes()
     lines = content.split(b"\n")[:-1]  # what follows the last newline is empty, or torn by a kill
+    lines = lines if most is None or len(lines) <= most else _thinned(lines, most)
     parsed = _parsed_at_once(lines) or [_parsed(line) for line in lines]
     damaged = parsed.count(None)
     if damaged:
         _logger.warning("%d damaged lines of %s are left out.", damaged, path)
     return [line for line in parsed if line is not None]
+
+
+def _thinned(lines: list[bytes], most: int) -> list[bytes]:
+    """Every 2^k-th line of each split, so that the lines that are kept stay so while the stream grows; in order."""
+    places: dict[bytes, list[int]] = {}
+    for place, line in enumerate(lines):
+        split = _SPLIT.search(line)
+        places.setdefault(split[1] if split else b"", []).append(place)
+    kept: set[int] = set()
+    for of_split in places.values():
+        distance = 1 << max(0, (len(of_split) - 1) // most).bit_length()
+        kept.update((*of_split[::distance], of_split[-1]))
+    return [lines[place] for place in sorted(kept)]
 
 
 def _parsed_at_once(lines: list[bytes]) -> list[dict[str, Any] | None] | None:

@@ -112,3 +112,16 @@ def test_lines_that_are_json_only_together_are_damaged(tmp_path: Path) -> None:
     assert [line["step"] for line in read(path)] == [1, 4]
     path.write_bytes(b'{"step": 1}, {"step": 2}\n{"step": 3}\n7\n')
     assert [line["step"] for line in read(path)] == [3]
+
+
+def test_a_long_stream_is_thinned_split_by_split(tmp_path: Path) -> None:
+    with MetricStream(tmp_path / "metrics.jsonl") as stream:
+        for step in range(1, 1001):
+            stream.write(step, "train", {"train/loss": 1.0})
+            if step % 100 == 0:
+                stream.write(step, "val", {"val/loss": math.nan})
+    lines = read(tmp_path / "metrics.jsonl", most=100)
+    steps = [line["step"] for line in lines if line["split"] == "train"]
+    assert steps == [*range(1, 1001, 16), 1000]
+    assert sum(line["split"] == "val" for line in lines) == 10
+    assert len(read(tmp_path / "metrics.jsonl", most=5000)) == 1010
