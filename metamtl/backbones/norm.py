@@ -1,9 +1,9 @@
 """Normalisation layers whose statistics are explicit inputs and outputs.
 
 Which statistics a pass of batch normalisation (Ioffe & Szegedy 2015) uses is the caller's decision (`given`), and
-what it used can be read back (`used`); no pass changes the layer. The native operator serves a task run alone. It
-must not be differentiated twice under `torch.func.vmap`, where its second derivative is wrong (torch 2.13): there, and
-where the statistics themselves take part in the computation, `Normalise` does the same arithmetic in closed form.
+what it used can be read back (`used`); no pass changes the layer. `BatchNormalise` is the native operator with a second
+derivative of its own; where the statistics themselves take part in the computation, `Normalise` does the same
+arithmetic. (The native operator under `torch.func.grad` in `vmap` has a wrong second derivative in torch 2.13.)
 """
 
 from __future__ import annotations
@@ -12,8 +12,6 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
-
-from metamtl.backbones.vectorised import is_vectorised
 
 NormKind = Literal["batch", "running", "group", "none"]
 Statistics = tuple[Tensor, Tensor]  # mean [C] and biased variance [C]
@@ -54,6 +52,118 @@ class Normalise(torch.autograd.Function):
         return torch.addcmul(affine(x, on_x, constant), g, _per_channel(weight * r, x)), centred * r, g_bias, None
 
 
+class BatchNormalise(torch.autograd.Function):
+    """`Normalise` by the native kernels, for statistics that take no part in what is differentiated.
+
+    Its first and second derivative are closed forms: autograd's own second derivative of batch normalisation takes
+    some twenty passes over x. Tasks under `vmap` are channels of one batch.
+    """
+
+    @staticmethod
+    def forward(x: Tensor, weight: Tensor, bias: Tensor, epsilon: float) -> tuple[Tensor, Tensor, Tensor]:
+        """Y, mean [C] and r [C]."""
+        return torch.native_batch_norm(x, weight, bias, None, None, True, 0.0, epsilon)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tensor]) -> None:
+        """Keeps what the gradient needs."""
+        x, weight, _, ctx.epsilon = inputs
+        ctx.mark_non_differentiable(*output[1:])
+        ctx.save_for_backward(x, weight, *output[1:])
+
+    @staticmethod
+    def backward(ctx: Any, *slopes: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
+        """The gradients of x, weight and bias from that of y."""
+        return *BatchNormaliseGradient.apply(slopes[0], *ctx.saved_tensors, ctx.epsilon), None  # type: ignore[no-untyped-call]
+
+    @staticmethod
+    def vmap(info: Any, in_dims: tuple[Any, ...], *inputs: Any) -> Any:
+        """Tasks as channels."""
+        return _tasks_as_channels(BatchNormalise, info.batch_size, in_dims, inputs)
+
+
+class BatchNormaliseGradient(torch.autograd.Function):
+    """The gradients of x (g weight r less its projections on 1 and z = (x - mean) r), weight and bias."""
+
+    @staticmethod
+    def forward(
+        g: Tensor, x: Tensor, weight: Tensor, mean: Tensor, r: Tensor, epsilon: float
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """The gradient of x; sums of g z [C] and of g [C]."""
+        return _native_gradient(g, x, weight, mean, r, epsilon)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tensor]) -> None:
+        """Keeps what the second derivative needs."""
+        *tensors, ctx.epsilon = inputs
+        ctx.save_for_backward(*tensors, *output[1:])
+
+    @staticmethod
+    def backward(ctx: Any, *slopes: Tensor) -> tuple[Tensor | None, ...]:
+        """The gradients of g, x and weight from those of the three outputs: v, v_weight and v_bias."""
+        g, x, weight, mean, r, gz_sum, g_sum = ctx.saved_tensors
+        gradient = _native_gradient
+        if torch.is_grad_enabled():  # a higher derivative may follow, in which the statistics take part
+            gradient = _written_gradient
+            var, mean = torch.var_mean(x, _all_but_channels(x), correction=0)
+            r = torch.rsqrt(var + ctx.epsilon)
+            _, gz_sum, g_sum = gradient(g, x, weight, mean, r, ctx.epsilon)
+        v, v_weight, v_bias = slopes
+        count = x.numel() // x.shape[1]
+        on_g, vz_sum, v_sum = gradient(v, x, weight, mean, r, ctx.epsilon)
+        on_g = on_g + affine(x, v_weight * r, v_bias - v_weight * r * mean)
+        # L = weight r along + v_weight gz_sum: its slope by z, then through z and through r to x
+        along = (v * g).sum(_all_but_channels(x)) - (v_sum * g_sum + vz_sum * gz_sum) / count
+        share = weight * r / count
+        by_v, by_g = -share * gz_sum, v_weight - share * vz_sum
+        by_z_mean = (by_v * v_sum + by_g * g_sum) / count
+        by_zz_mean = (by_v * vz_sum + by_g * gz_sum) / count
+        on_z = -r * (by_zz_mean + share * along)
+        on_x = affine(x, on_z * r, -r * by_z_mean - on_z * r * mean)
+        on_x = torch.addcmul(on_x, v, _per_channel(r * by_v, x))
+        on_x = torch.addcmul(on_x, g, _per_channel(r * by_g, x))
+        return on_g, on_x, r * along, None, None, None
+
+    @staticmethod
+    def vmap(info: Any, in_dims: tuple[Any, ...], *inputs: Any) -> Any:
+        """Tasks as channels."""
+        return _tasks_as_channels(BatchNormaliseGradient, info.batch_size, in_dims, inputs)
+
+
+def _native_gradient(
+    g: Tensor, x: Tensor, weight: Tensor, mean: Tensor, r: Tensor, epsilon: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    gradients: tuple[Tensor, Tensor, Tensor] = torch.ops.aten.native_batch_norm_backward(
+        g, x, weight, None, None, mean, r, True, epsilon, [True, True, True]
+    )
+    return gradients
+
+
+def _written_gradient(
+    g: Tensor, x: Tensor, weight: Tensor, mean: Tensor, r: Tensor, epsilon: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The same, of operators that can be differentiated any number of times, and by the statistics too."""
+    axes, count = _all_but_channels(x), x.numel() // x.shape[1]
+    g_sum = g.sum(axes)
+    gz_sum = ((g * x).sum(axes) - mean * g_sum) * r
+    scale, slant = weight * r, -weight * r * r * gz_sum / count
+    return affine(g, scale, -scale * g_sum / count) + affine(x, slant, -slant * mean), gz_sum, g_sum
+
+
+def _tasks_as_channels(function: Any, tasks: int, in_dims: tuple[Any, ...], inputs: tuple[Any, ...]) -> Any:
+    """Applies a function of maps [N, C, ...] and values [C] to those of all tasks, T C channels."""
+
+    def merged(tensor: Any, dim: int | None) -> Any:
+        if not isinstance(tensor, Tensor):
+            return tensor
+        every = tensor.unsqueeze(0).expand(tasks, *tensor.shape) if dim is None else tensor.movedim(dim, 0)
+        return every.flatten(0, 1) if every.dim() == 2 else every.movedim(0, 1).flatten(1, 2)
+
+    outputs = function.apply(*(merged(tensor, dim) for tensor, dim in zip(inputs, in_dims, strict=True)))
+    dims = tuple(0 if output.dim() == 1 else 1 for output in outputs)
+    return tuple(o.unflatten(dim, (tasks, -1)) for o, dim in zip(outputs, dims, strict=True)), dims
+
+
 class BatchNorm(nn.Module):
     """Normalises x [N, C, ...] over all axes but C, with the batch's statistics or with `given` ones.
 
@@ -82,10 +192,11 @@ class BatchNorm(nn.Module):
             scale = self.weight * torch.rsqrt(var + self.epsilon)
             return affine(x, scale, self.bias - mean * scale)
         y: Tensor
-        if self.traced or is_vectorised():
-            y, mean, r = Normalise.apply(x, self.weight, self.bias, self.epsilon)  # type: ignore[no-untyped-call]
-        else:
+        if x.dtype != self.weight.dtype:  # autocast: the native operator alone mixes precisions
             y, mean, r = torch.native_batch_norm(x, self.weight, self.bias, None, None, True, 0.0, self.epsilon)
+        else:
+            function = Normalise if self.traced else BatchNormalise
+            y, mean, r = function.apply(x, self.weight, self.bias, self.epsilon)  # type: ignore[no-untyped-call]
         self.used = (mean, r**-2 - self.epsilon)
         return y
 

@@ -11,8 +11,8 @@ normalisation, the phase (meta-training or testing) and whether queries may be n
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -86,6 +86,21 @@ class Network(nn.Module):
         finally:
             self._noise, self._observed = None, []
 
+    def moment(self) -> Callable[[], AbstractContextManager[None]]:
+        """What sets this task's noise and number of passes back to what they are now, for a while."""
+        noise, passes = self._noise, self._passes
+
+        @contextmanager
+        def again() -> Iterator[None]:
+            now = self._noise, self._passes, self._observed
+            self._noise, self._passes, self._observed = noise, passes, []
+            try:
+                yield
+            finally:
+                self._noise, self._passes, self._observed = now
+
+        return again
+
     def observed(self) -> list[Statistics]:
         """Per normalisation layer, the mean over this task's query passes of the statistics they used."""
         if not self._observed:
@@ -94,6 +109,11 @@ class Network(nn.Module):
             (torch.stack([mean for mean, _ in layer]).mean(0), torch.stack([var for _, var in layer]).mean(0))
             for layer in zip(*self._observed, strict=True)
         ]
+
+    @property
+    def running_layers(self) -> int:
+        """How many layers keep running averages."""
+        return len(self._norms) if self.norm == "running" else 0
 
     def update_running(self, statistics: list[Statistics], momentum: float = 0.1) -> None:
         """Moves the running averages towards the statistics of an update."""

@@ -1,35 +1,27 @@
 """The task axis: runs a learner on every task of a batch and returns the exact meta-gradient.
 
-Tasks are run one after another (`loop`) or in chunks under `torch.func.vmap`; both give the same numbers. The
-meta-gradient is that of the sum over tasks, taken backward through the vectorised tasks, which is right because no
-native batch normalisation is differentiated twice there (see `metamtl.backbones.norm`).
+A batch is cut into chunks of tasks (`metamtl.engine.chunks`), which one or several threads run; every way gives the
+same numbers. The meta-gradient is that of the sum over tasks, added up chunk by chunk in their order.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call, vmap
 
 from metamtl.backbones.noise import mix
 from metamtl.backbones.norm import Statistics
-from metamtl.backbones.vectorised import vectorised
-from metamtl.data.task import Examples, Minibatch, Task, TaskBatch, Tensors, size
+from metamtl.data.task import Minibatch, TaskBatch, size
+from metamtl.engine.chunks import run_chunk
 from metamtl.engine.network import Network
-from metamtl.engine.outcome import Outcome
+from metamtl.engine.plan import Plan
+from metamtl.engine.workers import Workers
 
-How = Literal["auto", "loop", "vmap"]
 Weights = dict[str, Tensor]
 Figures = dict[str, Tensor]
-Pair = tuple[Tensors, Tensors]
-Observed = tuple[Outcome, list[Statistics]]
-EXAMPLES_A_CHUNK = 320  # activations of more 28x28 images than this leave the processor's caches (measured, Conv-4)
-PIXELS = 28 * 28
 
 
 @dataclass
@@ -46,17 +38,16 @@ class Update:
 
 
 class Engine:
-    """Runs tasks as `how` says.
+    """Runs tasks as `plan` says.
 
     `learner` maps a task, or a supervised minibatch, to its loss and figures; `network` is the part of it that draws
     noise and keeps statistics; `noise_seed` keys the noise of meta-training.
     """
 
-    def __init__(self, learner: nn.Module, network: Network, how: How, noise_seed: int) -> None:
-        self.learner, self.network = learner, network
-        # measured faster than the loop at every shape tried; a chunk of one task runs without vmap either way
-        self.how: How = "vmap" if how == "auto" else how
+    def __init__(self, learner: nn.Module, network: Network, plan: Plan, noise_seed: int) -> None:
+        self.learner, self.network, self.plan = learner, network, plan
         self.noise_seed = noise_seed
+        self._threads: Workers | None = None
 
     # ---- meta-gradients ----
 
@@ -66,20 +57,28 @@ class Engine:
         A caller divides by the number of tasks, over all processes.
         """
         weights = self._weights()
-        total = Update({name: torch.zeros_like(w) for name, w in weights.items()}, {}, [], 0)
-        for batch in self._chunks(batches):
-            outcome, statistics = self._run(batch, weights, self._noise(batch))
+        flat = list(weights.values()) if self.plan.memory == "flat" else None
+
+        def differentiated(learner: nn.Module, network: Network, batch: TaskBatch) -> Update:
+            noise = mix(batch.number, self.noise_seed)
+            outcome, statistics = run_chunk(learner, network, batch, noise, flat)
             own = {name: g.sum(0) for name, g in outcome.gradient.items()}
-            for name, g in (own or _gradient(outcome.loss.sum(), weights)).items():
+            # steps that are run again use the graph of what they share
+            gradient = own or _gradient(outcome.loss.sum(), weights, keep=flat is not None)
+            return Update(gradient, outcome.figures, statistics, len(batch))
+
+        total = Update({name: torch.zeros_like(w) for name, w in weights.items()}, {}, [], 0)
+        for update in self._each(differentiated, batches):
+            for name, g in update.gradient.items():
                 total.gradient[name] += g
-            _add(total, outcome.figures, statistics, len(batch))
+            _add(total, update.figures, update.statistics, update.tasks)
         return total
 
     def minibatch_gradient(self, minibatch: Minibatch, step: int) -> Update:
         """Summed gradient of a supervised minibatch's examples; `step` keys its noise."""
         weights = self._weights()
         with self.network.task(mix(torch.tensor(step, device=minibatch.examples.labels.device), self.noise_seed)):
-            loss, figures, _ = functional_call(self.learner, weights, (minibatch,))
+            loss, figures, _ = self.learner(minibatch)
             gradient = _gradient(loss, weights)
             statistics = self.network.observed()
         count = size(minibatch.examples.x)
@@ -93,11 +92,14 @@ class Engine:
 
     def evaluate(self, batches: Sequence[TaskBatch]) -> Figures:
         """Loss and metrics [T] of the tasks, without a meta-gradient, in the order of the batches."""
+
+        def figures(learner: nn.Module, network: Network, batch: TaskBatch) -> Update:
+            return Update({}, run_chunk(learner, network, batch, None, None)[0].figures, [], len(batch))
+
         total = Update({}, {}, [], 0)
         with torch.no_grad():
-            for batch in self._chunks(batches):
-                outcome, _ = self._run(batch, {}, None)
-                _add(total, outcome.figures, [], len(batch))
+            for update in self._each(figures, batches):
+                _add(total, update.figures, [], update.tasks)
         return total.figures
 
     # ---- within ----
@@ -105,42 +107,20 @@ class Engine:
     def _weights(self) -> Weights:
         return {name: weight for name, weight in self.learner.named_parameters() if weight.requires_grad}
 
-    def _noise(self, batch: TaskBatch) -> Tensor:
-        return mix(batch.number, self.noise_seed)
-
-    def _chunks(self, batches: Sequence[TaskBatch]) -> Iterator[TaskBatch]:
-        for batch in batches:
-            size = 1 if self.how == "loop" else max(1, EXAMPLES_A_CHUNK // _load(batch))
-            for start in range(0, len(batch), size):
-                yield batch.part(slice(start, start + size))
-
-    def _run(self, batch: TaskBatch, weights: Weights, noise: Tensor | None) -> Observed:
-        """Outcome [T] and statistics [T, C] of a chunk."""
-        ways = batch.support.ways
-
-        def one(support: Pair, query: Pair, number: Tensor, key: Tensor | None) -> Observed:
-            task = Task(Examples(*support, ways), Examples(*query, ways), number)
-            with self.network.task(key):
-                return functional_call(self.learner, weights, (task,)), self.network.observed()
-
-        if len(batch) == 1:
-            return _one_by_one(one, batch, noise)
-        parts = (batch.support.x, batch.support.y), (batch.query.x, batch.query.y), batch.number
-        with vectorised():
-            observed: Observed = vmap(one, in_dims=(0, 0, 0, None if noise is None else 0))(*parts, noise)
-            return observed
+    def _each(
+        self, function: Callable[[nn.Module, Network, TaskBatch], Update], batches: Sequence[TaskBatch]
+    ) -> Iterable[Update]:
+        """What `function` gives for every chunk, in their order."""
+        chunks = [part for batch in batches for part in _parts(batch, self.plan.chunk(batch))]
+        if min(self.plan.workers, len(chunks)) == 1:
+            return (function(self.learner, self.network, chunk) for chunk in chunks)
+        if self._threads is None or self._threads.count != self.plan.workers:
+            self._threads = Workers(self.plan.workers)
+        return self._threads.map(function, chunks, (self.learner, self.network))
 
 
-def _one_by_one(one: Callable[..., Observed], batch: TaskBatch, noise: Tensor | None) -> Observed:
-    task = batch.single()
-    key = None if noise is None else noise.squeeze(0)
-    outcome, statistics = one((task.support.x, task.support.y), (task.query.x, task.query.y), task.number, key)
-    rows = [(mean.unsqueeze(0), var.unsqueeze(0)) for mean, var in statistics]
-    return Outcome(outcome.loss.unsqueeze(0), _rows(outcome.figures), _rows(outcome.gradient)), rows
-
-
-def _rows(values: Figures) -> Figures:
-    return {name: value.unsqueeze(0) for name, value in values.items()}
+def _parts(batch: TaskBatch, tasks: int) -> Iterator[TaskBatch]:
+    return (batch.part(slice(start, start + tasks)) for start in range(0, len(batch), tasks))
 
 
 def _add(total: Update, figures: Figures, statistics: list[Statistics], tasks: int) -> None:
@@ -159,17 +139,7 @@ def _zeros(statistics: list[Statistics]) -> list[Statistics]:
     return [(torch.zeros_like(mean), torch.zeros_like(var)) for mean, var in statistics]
 
 
-def _gradient(loss: Tensor, weights: Weights) -> Weights:
+def _gradient(loss: Tensor, weights: Weights, keep: bool = False) -> Weights:
     """The gradient, zero for weights that the loss does not use."""
-    gradients = torch.autograd.grad(loss, list(weights.values()), allow_unused=True)
-    return {
-        name: torch.zeros_like(weight) if g is None else g
-        for (name, weight), g in zip(weights.items(), gradients, strict=True)
-    }
-
-
-def _load(batch: TaskBatch) -> int:
-    """The size of a task, in examples of 28x28 pixels or fewer."""
-    first = next(iter(batch.query.x.values())) if isinstance(batch.query.x, dict) else batch.query.x
-    examples = size(batch.support.x, axis=1) + size(batch.query.x, axis=1)
-    return examples * max(1, math.ceil(first[0, 0].numel() / PIXELS))
+    gradients = torch.autograd.grad(loss, list(weights.values()), retain_graph=keep, materialize_grads=True)
+    return dict(zip(weights, gradients, strict=True))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -12,7 +12,8 @@ from torch import Tensor
 from metamtl.algos.base import Learner
 from metamtl.data.family import Classification
 from metamtl.data.task import Examples, TaskBatch
-from metamtl.engine.tasks import Engine, How
+from metamtl.engine.plan import EXAMPLES_A_CHUNK, How, Memory, usual_plan
+from metamtl.engine.tasks import Engine
 from metamtl.registry import lookup
 
 WAYS, SHOTS, QUERIES, TASKS = 3, 2, 2, 3
@@ -104,8 +105,16 @@ def learner_of(
     return learner.to(dtype)
 
 
-def engine_of(learner: Learner, how: How) -> Engine:
-    return Engine(learner, learner.network, how, NOISE_SEED)
+def engine_of(
+    learner: Learner,
+    how: How,
+    examples: int = EXAMPLES_A_CHUNK,
+    workers: int = 1,
+    memory: Memory = "full",
+    noise_seed: int = NOISE_SEED,
+) -> Engine:
+    plan = replace(usual_plan(how, workers, memory), examples=examples)
+    return Engine(learner, learner.network, plan, noise_seed)
 
 
 def batch_of(

@@ -1,13 +1,12 @@
-"""How many tasks run at once follows the size of their inputs."""
+"""How many tasks run at once follows the size of their inputs, and the number of workers."""
 
 from __future__ import annotations
 
 import pytest
 import torch
 
-from metamtl.data.task import TaskBatch
-from metamtl.engine.tasks import EXAMPLES_A_CHUNK, Engine, How
-from tests.engine.made import QUERIES, SHOTS, STRIDED, WAYS, Backbone, batch_of, engine_of, learner_of, protonet
+from metamtl.engine.plan import EXAMPLES_A_CHUNK, How, Plan
+from tests.engine.made import QUERIES, SHOTS, WAYS, batch_of
 
 EXAMPLES = WAYS * (SHOTS + QUERIES)
 FITTING = EXAMPLES_A_CHUNK // EXAMPLES  # tasks of 28x28 images
@@ -23,19 +22,16 @@ FITTING = EXAMPLES_A_CHUNK // EXAMPLES  # tasks of 28x28 images
         ((1, 28, 28), "loop", 1),
     ],
 )
-def test_larger_inputs_take_smaller_chunks(
-    monkeypatch: pytest.MonkeyPatch, shape: tuple[int, ...], how: How, largest: int
-) -> None:
-    sizes = []
-    run = Engine._run
+def test_larger_inputs_take_smaller_chunks(shape: tuple[int, ...], how: How, largest: int) -> None:
+    assert how != "auto"
+    batch = batch_of(shape, tasks=FITTING + 2, dtype=torch.float32)
+    assert Plan(how, EXAMPLES_A_CHUNK, 1, "full").chunk(batch) == largest
 
-    def noted(self: Engine, batch: TaskBatch, weights: object, noise: object) -> object:
-        sizes.append(len(batch))
-        return run(self, batch, weights, noise)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(Engine, "_run", noted)
-    backbone = Backbone("small", "conv4", shape, {**STRIDED.options, "width": 1})
-    engine = engine_of(learner_of(protonet(), backbone, "none", dtype=torch.float32), how)
-    engine.evaluate([batch_of(shape, tasks=FITTING + 2, dtype=torch.float32)])
-    assert max(sizes) == largest
-    assert sum(sizes) == FITTING + 2
+@pytest.mark.parametrize(
+    ("tasks", "workers", "expected"),
+    [(4, 2, 2), (5, 2, 3), (1, 2, 1), (FITTING, 2, FITTING // 2), (2 * FITTING, 2, FITTING), (9, 3, 3), (10, 4, 3)],
+)
+def test_workers_get_chunks_of_nearly_one_size(tasks: int, workers: int, expected: int) -> None:
+    batch = batch_of((1, 4, 4), tasks=tasks, dtype=torch.float32)
+    assert Plan("vmap", EXAMPLES_A_CHUNK, workers, "full").chunk(batch) == expected

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 from torch.autograd.graph import Node
 
-from metamtl.data.task import TaskBatch
-from metamtl.engine.tasks import Engine, How, Observed
-from tests.engine.made import POOLED, Method, anil, batch_of, fomaml, learner_of, maml
+from metamtl.engine.chunks import run_chunk
+from metamtl.engine.plan import How
+from tests.engine.made import POOLED, TASKS, Method, anil, batch_of, fomaml, learner_of, maml
 
 NORM = "batch"
 
@@ -57,23 +57,14 @@ def _unwrapped(tensor: Tensor) -> Tensor:
     return tensor
 
 
-class Watched(Engine):
-    """An engine that looks at the graph of every chunk before its backward pass."""
-
-    graph = Graph(-1, -1)
-
-    def _run(self, batch: TaskBatch, weights: dict[str, Tensor], noise: Tensor | None) -> Observed:
-        observed = super()._run(batch, weights, noise)
-        tensors = {"x": batch.support.x, "y": batch.support.y, "query x": batch.query.x, "query y": batch.query.y}
-        self.graph = graph_of(observed[0].loss.sum(), {**weights, **tensors})  # type: ignore[dict-item]
-        return observed
-
-
-def measured(method: Method, how: How) -> Graph:
-    learner, batch = learner_of(method, POOLED, NORM), batch_of(POOLED.shape)
-    engine = Watched(learner, learner.network, how, noise_seed=0)
-    engine.meta_gradient([batch])
-    return engine.graph
+def measured(method: Method, how: How, grad: bool = True) -> Graph:
+    """The graph that a chunk of all tasks, or the only task, leaves for its backward pass."""
+    learner, batch = learner_of(method, POOLED, NORM), batch_of(POOLED.shape, tasks=1 if how == "loop" else TASKS)
+    weights = dict(learner.named_parameters())
+    with torch.set_grad_enabled(grad):
+        outcome, _ = run_chunk(learner, learner.network, batch, None, None)
+    tensors = {"x": batch.support.x, "y": batch.support.y, "query x": batch.query.x, "query y": batch.query.y}
+    return graph_of(outcome.loss.sum(), {**weights, **tensors})  # type: ignore[dict-item]
 
 
 HOWS: tuple[How, ...] = ("loop", "vmap")
@@ -108,7 +99,4 @@ def test_second_order_grows_with_the_steps(how: How) -> None:
 
 @pytest.mark.parametrize("how", HOWS)
 def test_evaluation_builds_no_graph(how: How) -> None:
-    learner, batch = learner_of(maml("second"), POOLED, NORM), batch_of(POOLED.shape)
-    engine = Watched(learner, learner.network, how, noise_seed=0)
-    engine.evaluate([batch])
-    assert engine.graph == Graph(0, 0)
+    assert measured(maml("second"), how, grad=False) == Graph(0, 0)

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from metamtl.backbones.norm import BatchNorm, GroupNorm, Statistics
-from metamtl.engine import tasks
 from metamtl.engine.network import Network
+from metamtl.engine.plan import How
 from tests.engine.made import (
     DENSE,
     NORMS,
@@ -135,7 +135,7 @@ def test_neither_training_passes_nor_evaluation_change_the_learner(method: Metho
     learner = learner_of(method, POOLED, norm).train(training)
     before = copy.deepcopy(learner.state_dict())
     batch = batch_of(POOLED.shape)
-    hows: tuple[tasks.How, ...] = ("loop", "vmap")
+    hows: tuple[How, ...] = ("loop", "vmap")
     for how in hows:
         engine = engine_of(learner, how)
         figures = engine.evaluate([batch])
@@ -170,13 +170,10 @@ def moments_of_queries(network: Network, x: Tensor) -> Statistics:
 
 @pytest.mark.parametrize("examples", [1, 24, 36, 10_000])
 @pytest.mark.parametrize("how", ["loop", "vmap"])
-def test_statistics_of_an_update_are_the_mean_over_tasks(
-    how: tasks.How, examples: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_statistics_of_an_update_are_the_mean_over_tasks(how: How, examples: int) -> None:
     """However the five tasks are chunked; the reference is the first layer, whose inputs no weight changes."""
-    monkeypatch.setattr(tasks, "EXAMPLES_A_CHUNK", examples)
     learner, batch = learner_of(maml(adapt="head"), DENSE, "running"), batch_of(DENSE.shape, tasks=5)
-    update = engine_of(learner, how).meta_gradient([batch])
+    update = engine_of(learner, how, examples).meta_gradient([batch])
     assert isinstance(batch.query.x, Tensor)
     wanted = [moments_of_queries(learner.network, x) for x in batch.query.x]
     mean, var = (torch.stack(parts).mean(0) for parts in zip(*wanted, strict=True))
@@ -185,12 +182,11 @@ def test_statistics_of_an_update_are_the_mean_over_tasks(
     torch.testing.assert_close(update.statistics[0][1] / update.tasks, var, rtol=1e-9, atol=1e-12)
 
 
-def test_statistics_do_not_depend_on_how_the_tasks_run(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_statistics_do_not_depend_on_how_the_tasks_run() -> None:
     for method, backbone in ((maml(), POOLED), (fomaml(), RESIDUAL), (protonet(), RESIDUAL)):
         learner, batch = learner_of(method, backbone, "running"), batch_of(backbone.shape, tasks=5)
         loop = engine_of(learner, "loop").meta_gradient([batch]).statistics
-        monkeypatch.setattr(tasks, "EXAMPLES_A_CHUNK", 24)
-        vectorised = engine_of(learner, "vmap").meta_gradient([batch]).statistics
+        vectorised = engine_of(learner, "vmap", examples=24).meta_gradient([batch]).statistics
         assert len(loop) == len(learner.network._norms) > 0
         torch.testing.assert_close(vectorised, loop, rtol=1e-9, atol=1e-12)
 

@@ -11,8 +11,6 @@ from torch import Tensor
 
 from metamtl.backbones.noise import DropBlock, mix, uniform
 from metamtl.data.task import TaskBatch
-from metamtl.engine import tasks
-from metamtl.engine.tasks import Engine
 from tests.engine.made import RESIDUAL, batch_of, engine_of, fomaml, learner_of, protonet
 from tests.engine.plain import drop_squares, splitmix
 
@@ -131,7 +129,7 @@ class Listening:
     def of(self, batch: TaskBatch, seed: int = 0) -> list[int]:
         self.keys = []
         learner = learner_of(fomaml(), RESIDUAL, "running")
-        Engine(learner, learner.network, "loop", seed).meta_gradient([batch])
+        engine_of(learner, "loop", noise_seed=seed).meta_gradient([batch])
         return self.keys
 
 
@@ -145,13 +143,12 @@ def test_every_seed_task_pass_and_layer_has_its_own_noise(monkeypatch: pytest.Mo
     assert listening.of(batch.part(slice(1, 3))) == keys[passes * layers :]  # a task's noise is its own
 
 
-def test_noise_does_not_depend_on_how_the_tasks_run(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_noise_does_not_depend_on_how_the_tasks_run() -> None:
     learner, batch = learner_of(protonet(), RESIDUAL, "batch"), batch_of(RESIDUAL.shape, tasks=5)
     loop = engine_of(learner, "loop").meta_gradient([batch]).figures["loss"]
     assert not torch.allclose(loop, engine_of(learner, "loop").evaluate([batch])["loss"], rtol=1e-3)
     for examples in (1, 24, 36, 10_000):
-        monkeypatch.setattr(tasks, "EXAMPLES_A_CHUNK", examples)
-        found = engine_of(learner, "vmap").meta_gradient([batch]).figures["loss"]
+        found = engine_of(learner, "vmap", examples).meta_gradient([batch]).figures["loss"]
         torch.testing.assert_close(found, loop, rtol=1e-12, atol=0)
     reversed_order = TaskBatch(**vars(batch.map(lambda tensor: tensor.flip(0))))
     found = engine_of(learner, "vmap").meta_gradient([reversed_order]).figures["loss"]

@@ -1,0 +1,52 @@
+"""A chunk of tasks, run together: one alone, or several in one graph under `torch.func.vmap`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+
+from torch import Tensor, nn, vmap
+
+from metamtl.backbones.norm import Statistics
+from metamtl.backbones.vectorised import vectorised
+from metamtl.data.task import Examples, Task, TaskBatch, Tensors
+from metamtl.engine.flat import flat_steps
+from metamtl.engine.network import Network
+from metamtl.engine.outcome import Outcome
+
+Pair = tuple[Tensors, Tensors]
+Observed = tuple[Outcome, list[Statistics]]
+
+
+def run_chunk(
+    learner: nn.Module, network: Network, batch: TaskBatch, noise: Tensor | None, flat: Sequence[Tensor] | None
+) -> Observed:
+    """Outcome [T] and statistics [T, C] of a chunk; `noise` are the tasks' keys [T].
+
+    `flat` are the tensors that the outer gradient is taken by where the inner steps' graphs are not to be kept.
+    """
+    ways, many = batch.support.ways, len(batch) > 1
+
+    def one(support: Pair, query: Pair, number: Tensor, key: Tensor | None) -> Observed:
+        task = Task(Examples(*support, ways), Examples(*query, ways), number)
+        with ExitStack() as stack:
+            stack.enter_context(network.task(key))
+            if many:
+                stack.enter_context(vectorised(number))
+            if flat is not None:
+                stack.enter_context(flat_steps(network, flat))
+            return learner(task), network.observed()
+
+    if many:
+        parts = (batch.support.x, batch.support.y), (batch.query.x, batch.query.y), batch.number
+        observed: Observed = vmap(one, in_dims=(0, 0, 0, None if noise is None else 0))(*parts, noise)
+        return observed
+    task = batch.single()
+    key = None if noise is None else noise.squeeze(0)
+    outcome, statistics = one((task.support.x, task.support.y), (task.query.x, task.query.y), task.number, key)
+    rows = [(mean.unsqueeze(0), var.unsqueeze(0)) for mean, var in statistics]
+    return Outcome(outcome.loss.unsqueeze(0), _rows(outcome.figures), _rows(outcome.gradient)), rows
+
+
+def _rows(values: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name: value.unsqueeze(0) for name, value in values.items()}

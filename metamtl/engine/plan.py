@@ -1,0 +1,60 @@
+"""How the tasks of an update are run: a choice that changes the speed and the last bits of a result, nothing else."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import torch
+
+from metamtl.data.task import TaskBatch, size
+
+How = Literal["auto", "loop", "vmap"]
+Memory = Literal["full", "flat"]
+EXAMPLES_A_CHUNK = 320  # activations of more 28x28 images than this leave the processor's caches (measured, Conv-4)
+PIXELS = 28 * 28
+
+
+@dataclass(frozen=True)
+class Plan:
+    """`how` runs a task: alone, or in chunks of as many as have `examples` of 28x28 pixels or fewer.
+
+    `workers` is the number of chunks at a time, each on a thread of its own whose arithmetic takes one thread; with
+    one worker the arithmetic takes all threads. `memory` is whether the inner steps' graphs are kept or made again.
+    """
+
+    how: Literal["loop", "vmap"]
+    examples: int
+    workers: int
+    memory: Memory
+
+    def chunk(self, batch: TaskBatch) -> int:
+        """The tasks of a chunk of this batch; with several workers all chunks are of nearly one size."""
+        tasks = len(batch)
+        largest = 1 if self.how == "loop" else max(1, self.examples // load(batch))
+        if self.workers == 1:
+            return largest
+        rounds = math.ceil(tasks / (largest * self.workers))
+        return math.ceil(tasks / (rounds * self.workers))
+
+    def record(self) -> dict[str, Any]:
+        """The plan as result.json and a checkpoint hold it."""
+        return asdict(self)
+
+
+def usual_plan(how: How, workers: int, memory: Memory) -> Plan:
+    """The plan that is taken without a calibration; chunks were faster than the loop at every shape tried."""
+    return Plan("loop" if how == "loop" else "vmap", EXAMPLES_A_CHUNK, workers, memory)
+
+
+def workers_of(device: torch.device, threads: int | None) -> int:
+    """As many workers as the process has `threads` (torch's own choice where None); one on other devices."""
+    return (threads or torch.get_num_threads()) if device.type == "cpu" else 1
+
+
+def load(batch: TaskBatch) -> int:
+    """The size of a task, in examples of 28x28 pixels or fewer."""
+    first = next(iter(batch.query.x.values())) if isinstance(batch.query.x, dict) else batch.query.x
+    examples = size(batch.support.x, axis=1) + size(batch.query.x, axis=1)
+    return examples * max(1, math.ceil(first[0, 0].numel() / PIXELS))

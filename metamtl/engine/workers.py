@@ -1,0 +1,61 @@
+"""Threads that run chunks of tasks at the same time.
+
+A convolution of one task is too small to be shared out between cores; two tasks are not. Each worker's arithmetic
+takes one thread (the setting is a thread's own), autograd runs backward on the thread that asks for it, and the heavy
+operators release Python's lock. A pass sets weights and statistics on the network's modules, so every worker has a
+copy of the learner's modules; the tensors are the learner's own. What the chunks give is added up in their order,
+whichever ends first, so that an update does not depend on timing.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from queue import SimpleQueue
+from typing import TypeVar
+
+import torch
+from torch import nn
+
+from metamtl.engine.network import Network
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+Pair = tuple[nn.Module, Network]
+
+
+class Workers:
+    """`count` threads, made when they are first needed."""
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+        # set anew for every thread: one that is born later would take over the last setting made anywhere
+        self._pool = ThreadPoolExecutor(count, "metamtl", torch.set_num_threads, (1,))
+
+    def map(
+        self, function: Callable[[nn.Module, Network, Item], Result], items: Sequence[Item], pair: Pair
+    ) -> list[Result]:
+        """`function` of a learner, its network and every item, in the items' order."""
+        pairs: SimpleQueue[Pair] = SimpleQueue()
+        for number in range(min(self.count, len(items))):
+            pairs.put(pair if number == 0 else twin(pair))
+        graph, autocast = torch.is_grad_enabled(), torch.is_autocast_enabled("cpu")
+        half = torch.get_autocast_dtype("cpu")
+
+        def run(item: Item) -> Result:
+            own = pairs.get()
+            try:  # both settings are a thread's own
+                with torch.set_grad_enabled(graph), torch.autocast("cpu", half, enabled=autocast):
+                    return function(*own, item)
+            finally:
+                pairs.put(own)
+
+        return list(self._pool.map(run, items))
+
+
+def twin(pair: Pair) -> Pair:
+    """A learner and its network as modules of their own over the same tensors."""
+    learner = pair[0]
+    shared = {id(tensor): tensor for tensor in (*learner.parameters(), *learner.buffers())}
+    return copy.deepcopy(pair, shared)
