@@ -12,17 +12,31 @@ from metamtl.config.library import Library
 from metamtl.runs.folder import RunFolder
 from metamtl.runs.result import read_result
 from metamtl.trainer.run import train_run
+from tests.algos.suite import UNTRAINED
 
 EXPERIMENTS = sorted(name for name in Library.load().groups["experiment"] if name != "none")
-NEEDS_FILES = {"omniglot"}  # data sets that the default suite does not download
+NEEDS_FILES = {"omniglot", "cifar_fs"}  # data sets that the default suite does not download
+QUICK = {"omniglot/maml_5w1s", "omniglot/protonet_5w1s"}  # of those on real data, what the default suite runs
 
 
-@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def _on_real_data(name: str) -> bool:
+    return name.partition("/")[0] in NEEDS_FILES
+
+
+@pytest.mark.parametrize(
+    "experiment",
+    [
+        pytest.param(name, marks=[pytest.mark.slow] * (_on_real_data(name) and name not in QUICK))
+        for name in EXPERIMENTS
+    ],
+)
 def test_trains_two_steps(experiment: str, tmp_path: Path, cache: Path) -> None:
     data = os.environ.get("METAMTL_TEST_DATA")
     small = ["trainer.steps=2", "trainer.meta_batch=2", "trainer.task.ways=5", "backbone.width=8"]
-    small += ["eval.episodes=4", "eval.val_episodes=4", "eval.gap_episodes=0"]
+    small += ["trainer.batch_size=8", "eval.episodes=4", "eval.val_episodes=4", "eval.gap_episodes=0"]
     base = compose([f"experiment={experiment}"])
+    stages = base["trainer"]["stages"]
+    small += [f"++trainer.stages.{stage}.steps=2" for stage in stages]
     if base["data"]["name"] in NEEDS_FILES and not data:
         pytest.skip(f"set METAMTL_TEST_DATA to a folder with {base['data']['name']}")
     if base["backbone"]["name"] != "conv4":
@@ -32,5 +46,6 @@ def test_trains_two_steps(experiment: str, tmp_path: Path, cache: Path) -> None:
     train_run(config, ["metamtl", "train", f"experiment={experiment}"])
     (run,) = (path for path in tmp_path.iterdir() if (path / "meta.json").exists())
     assert RunFolder.open(run).meta()["status"] == "completed"
-    assert read_result(RunFolder.open(run))["train"]["steps"] == 2
+    learns = base["algo"]["name"] not in UNTRAINED
+    assert read_result(RunFolder.open(run))["train"]["steps"] == (2 * (1 + len(stages)) if learns else 0)
     assert (run / "plots" / "curves.png").stat().st_size > 0

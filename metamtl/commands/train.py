@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from metamtl.errors import UsageError
+from metamtl.registry import use_folder
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -132,6 +133,8 @@ def run(config: DictConfig, command: Sequence[str], config_dir: Path | None, fol
     from metamtl.config.compose import settle_job
     from metamtl.config.library import Library
 
+    if config_dir is not None:
+        use_folder(config_dir.expanduser())
     composed = HydraConfig.get()
     settled, problems = settle_job(
         config, dict(composed.runtime.choices), list(composed.overrides.task), Library.load(config_dir)

@@ -94,11 +94,24 @@ def _preface(place: Workplace, measured: Sequence[Measured], best: Measured | No
         "Accuracies in percent, 95% intervals: over episodes for one seed, over seeds (Student's t) for several. "
         "Checkpoints and test-time choices are made on validation classes."
     )
+    yield from _missing_classes(measured)
     if best is not None:
         yield (
             f"The best baseline on validation is {best.row.name}; differences to it are paired on identical test "
             f"episodes, p from the paired t test with Holm's correction, bold below {LEVEL}."
         )
+
+
+def _missing_classes(measured: Sequence[Measured]) -> Iterator[str]:
+    """A copy of the data may lack classes of the published split."""
+    facts = [(record.result or {}).get("data", {}) for one in measured for record in one.group.counted]
+    short = {
+        (fact["classes"]["test"], fact["classes_listed"]["test"])
+        for fact in facts
+        if "classes_listed" in fact and fact["classes"]["test"] < fact["classes_listed"]["test"]
+    }
+    for present, listed in sorted(short):
+        yield f"The copy of the data has {present} of the test split's {listed} classes."
 
 
 def _line(place: Workplace, one: Measured, best: Measured | None, test: PairedTest | None) -> str:
@@ -127,8 +140,9 @@ def _difference(one: Measured, best: Measured | None, test: PairedTest | None) -
         return "the baseline"
     if test is None:
         return "other episodes" if best is not None else "-"
+    p = "< 0.001" if test.p_t < 0.001 else f"{test.p_t:.3f}"
     sign = "+" if test.difference >= 0 else ""
-    text = f"{sign}{readable(one.metric, test.difference)} (p {test.p_t:.2g})"
+    text = f"{sign}{readable(one.metric, test.difference)} (p {p})"
     return f"**{text}**" if test.p_t < LEVEL else text
 
 

@@ -1,0 +1,49 @@
+"""Tables as data: those that are shipped, and what a wrong one is told."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from metamtl.config.library import Library
+from metamtl.errors import UsageError
+from metamtl.reproduce.table import names, read_table
+
+
+@pytest.mark.parametrize("name", ["omniglot", "cifar_fs"])
+def test_shipped_tables_name_experiments_that_there_are(name: str) -> None:
+    table = read_table(name)
+    known = Library.load().groups["experiment"]
+    assert {row.experiment for row in table.rows} <= known.keys()
+    assert {"chance", "centroid", "baseline", "baselinepp", "rfs", "protonet", "maml"} <= {
+        row.name.partition("_5w")[0] for row in table.rows
+    }
+    assert any(row.baseline for row in table.rows)
+    assert all(row.source for row in table.rows if row.published is not None)  # no figure without where it is from
+    assert all(row.published is None or 0 < row.published <= 100 for row in table.rows)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("a: [", "is not valid YAML"),
+        ("title: T\nminutes: 1\n", "must hold rows"),
+        ("title: T\nrows: [{experiment: a/b}]\n", "minutes is missing"),
+        (
+            "title: T\nminutes: 1\nrows: [{experimnt: a/b}]\n",
+            r"row 1: experimnt: no such key; did you mean experiment\?",
+        ),
+        ("title: T\nminutes: 1\nrows: [{experiment: a/b}, {experiment: c/b}]\n", "two rows named b"),
+    ],
+)
+def test_a_wrong_table_is_told_so(text: str, said: str, tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text(text)
+    with pytest.raises(UsageError, match=said):
+        read_table(str(tmp_path / "mine.yaml"))
+
+
+def test_a_missing_table_gets_the_nearest() -> None:
+    with pytest.raises(UsageError, match=r"omniglt: there is no such table; did you mean omniglot\?"):
+        read_table("omniglt")
+    assert {"omniglot", "cifar_fs"} <= set(names())
