@@ -11,6 +11,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 import torch.nn.functional as F
@@ -21,6 +22,7 @@ from metamtl.algos.protonet import class_means
 from metamtl.backbones.norm import Statistics
 from metamtl.data.family import Classification
 from metamtl.data.task import Examples, Tensors
+from metamtl.engine.flat import inner_step
 from metamtl.engine.inner import Order, Weights, gradient
 from metamtl.errors import UsageError
 
@@ -111,7 +113,7 @@ class Descent(InnerLoop):
     def descend(self, weights: Weights, loss: Callable[[Weights], Tensor]) -> Weights:
         """One update after another."""
         for step in range(self.steps):
-            weights = self.after(loss, step, weights)
+            weights = inner_step(partial(self.after, loss, step), weights)
         return weights
 
     def after(self, loss: Callable[[Weights], Tensor], step: int, weights: Weights) -> Weights:
