@@ -24,10 +24,15 @@ from metamtl.engine.outcome import Outcome
 
 @dataclass(frozen=True)
 class Stage:
-    """A part of training and the stream it draws on: episodes, or minibatches over all meta-train classes."""
+    """A part of training and the stream it draws on.
+
+    Episodes, minibatches over all meta-train classes, or pairs of examples of one class or of two, whose images may be
+    `distorted`.
+    """
 
     name: str
-    stream: Literal["episodes", "minibatches"]
+    stream: Literal["episodes", "minibatches", "pairs"]
+    distorted: bool = False
 
 
 class Learner(nn.Module, ABC):
@@ -77,7 +82,10 @@ class Learner(nn.Module, ABC):
         """Called once before the first update of a stage, with what earlier stages learnt in place."""
 
     def minibatch_loss(self, examples: Examples) -> tuple[Tensor, Tensor]:
-        """Loss [] and outputs of a supervised minibatch, for learners with a stage of that stream."""
+        """Loss [] and outputs of a supervised minibatch, for learners with a stage of that stream.
+
+        Pairs come with x named `first` and `second` and labels 1 where they share a class, of two ways.
+        """
         raise NotImplementedError(f"{type(self).__name__} has no stage on minibatches")
 
     def forward(self, sample: Task | Minibatch) -> Outcome:

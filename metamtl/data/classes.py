@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from metamtl.data.identity import digest
+from metamtl.data.pairs import draw_pairs
 from metamtl.data.random import permutation
 from metamtl.data.sampler import TURNS, ClassTable, EpisodeIndex, draw
 from metamtl.data.source import EpisodeArrays, IntArray, Source, Split, TaskShape
@@ -127,6 +128,10 @@ class ClassSource(Source):
         ]
         chosen = np.concatenate(parts)
         return chosen, self.labels(chosen)
+
+    def pairs(self, split: Split, size: int, step: int, key: int) -> tuple[IntArray, IntArray, IntArray]:
+        """Items and labels [size] of pairs, a pure function of (key, step), see `pairs.draw_pairs`."""
+        return draw_pairs(self._table(split), size, step, key)
 
     def index(self, split: Split, shape: TaskShape, numbers: IntArray, key: int) -> list[EpisodeIndex]:
         """Items and labels of the episodes with these numbers, grouped by equal shape, see `sampler.draw`."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 
@@ -15,8 +15,10 @@ from metamtl.algos.base import Stage
 from metamtl.build import Parts
 from metamtl.config.stages import stage_options
 from metamtl.data.classes import ClassSource
+from metamtl.data.distortion import distort
 from metamtl.data.examples import ExampleSource
 from metamtl.data.opening import task_shape
+from metamtl.data.random import bits
 from metamtl.data.sampler import train_key
 from metamtl.data.task import Examples, Minibatch
 from metamtl.engine.tasks import Update
@@ -95,15 +97,40 @@ class MinibatchStream(FamilyStream):
         """The gradient of this process's examples."""
         mine = self.world.rank < self.count
         share = slice(self.world.rank if mine else 0, None, self.world.size)
-        prepare = self.parts.preparation
         with self._waiting():
-            items, labels = self.source.minibatch("train", self.count, step, self.key)
-            x, y = prepare.every_input(self.source.gather(items[share])), prepare.targets(labels[share])
+            examples = self._examples(step, share)
         noise = step * self.world.size + self.world.rank  # each share drops its own activations
-        update = self.parts.engine.minibatch_gradient(
-            Minibatch(Examples(x, y, self.parts.family.classes or None)), noise
-        )
+        update = self.parts.engine.minibatch_gradient(Minibatch(examples), noise)
         return update if mine else _emptied(update)
+
+    def _examples(self, step: int, share: slice) -> Examples:
+        items, labels = self.source.minibatch("train", self.count, step, self.key)
+        prepare = self.parts.preparation
+        x, y = prepare.every_input(self.source.gather(items[share])), prepare.targets(labels[share])
+        return Examples(x, y, self.parts.family.classes or None)
+
+
+class PairStream(MinibatchStream):
+    """Update `step` is a batch of pairs of examples, half of them of one class."""
+
+    def __init__(self, parts: Parts, stage: Stage, world: World) -> None:
+        super().__init__(parts, stage, world)
+        if not isinstance(parts.source, ClassSource):
+            raise UsageError(f"The stage '{stage.name}' trains on pairs; {parts.source.name} has no classes to split.")
+        if stage.distorted and len(parts.source.input_shape) != 3:
+            raise UsageError(
+                f"The examples of {parts.source.name} are no images to distort: set algo.distortion=false."
+            )
+        self.classes, self.distorted = parts.source, stage.distorted
+
+    def _examples(self, step: int, share: slice) -> Examples:
+        *items, same = self.classes.pairs("train", self.count, step, self.key)
+        prepare, x = self.parts.preparation, {}
+        for twin, name in enumerate(("first", "second")):
+            images = self.classes.gather(items[twin][share])
+            keys = bits(self.key, step, np.arange(self.count), twin)[share]
+            x[name] = prepare.inputs(distort(images, keys) if self.distorted else images)
+        return Examples(x, prepare.targets(same[share]), ways=2)
 
 
 def _emptied(update: Update) -> Update:
@@ -158,4 +185,9 @@ def stream_of(families: Families, stage: Stage, world: World) -> Stream:
 
 
 def _stream_of_one(parts: Parts, stage: Stage, world: World) -> Stream:
-    return (EpisodeStream if stage.stream == "episodes" else MinibatchStream)(parts, stage, world)
+    streams: dict[str, Callable[[Parts, Stage, World], Stream]] = {
+        "episodes": EpisodeStream,
+        "minibatches": MinibatchStream,
+        "pairs": PairStream,
+    }
+    return streams[stage.stream](parts, stage, world)

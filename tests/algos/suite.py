@@ -146,6 +146,13 @@ class Blobs:
         labels = torch.randint(CLASSES, (size,), generator=self.generator)
         return Minibatch(Examples(self._examples(self.train_means[labels]), labels, CLASSES))
 
+    def pairs(self, size: int = 32) -> Minibatch:
+        """Pairs of examples of meta-train classes, half of them of one class."""
+        classes = torch.randint(CLASSES, (2, size), generator=self.generator)
+        classes[1, ::2] = classes[0, ::2]
+        first, second = (self._examples(self.train_means[of_twin]) for of_twin in classes)
+        return Minibatch(Examples({"first": first, "second": second}, (classes[0] == classes[1]).long(), 2))
+
     def _draw(self, means: Tensor) -> Examples:
         tasks, ways, of_each, _ = means.shape
         labels = torch.arange(ways).repeat_interleave(of_each).expand(tasks, -1)
@@ -164,7 +171,7 @@ def update(engine: Engine, stream: str, blobs: Blobs, step: int, tasks: int = 4)
     """One update's sums, from the stream that a stage asks for."""
     if stream == "episodes":
         return engine.meta_gradient([blobs.tasks(tasks)])
-    return engine.minibatch_gradient(blobs.minibatch(), step)
+    return engine.minibatch_gradient(blobs.pairs() if stream == "pairs" else blobs.minibatch(), step)
 
 
 def learn(learner: Learner, blobs: Blobs, steps: int, rate: float) -> None:

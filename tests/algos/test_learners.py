@@ -68,7 +68,7 @@ def test_it_is_built_from_its_config_and_says_what_it_does(name: str) -> None:
     learner = make(name)
     assert isinstance(learner, Learner) and learner.training
     assert learner.__doc__ and type(learner).__module__ == f"metamtl.algos.{name}"
-    assert {stage.stream for stage in learner.stages} <= {"episodes", "minibatches"}
+    assert {stage.stream for stage in learner.stages} <= {"episodes", "minibatches", "pairs"}
     trained = name not in UNTRAINED
     assert (len(learner.stages) > 0) == trained == bool(list(learner.parameters()))
 
