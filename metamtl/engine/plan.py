@@ -14,6 +14,7 @@ How = Literal["auto", "loop", "vmap"]
 Memory = Literal["full", "flat"]
 EXAMPLES_A_CHUNK = 320  # activations of more 28x28 images than this leave the processor's caches (measured, Conv-4)
 PIXELS = 28 * 28
+VECTORS = 8  # so many short vectors, in small dense layers, count as one image
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ class Plan:
         """The tasks of a chunk of this batch; with several workers all chunks are of nearly one size."""
         tasks = len(batch)
         largest = 1 if self.how == "loop" else max(1, self.examples // load(batch))
-        if self.workers == 1:
+        if self.workers == 1 or are_vectors(batch):  # Python's own work prevails, which threads do not share
             return largest
         rounds = math.ceil(tasks / (largest * self.workers))
         return math.ceil(tasks / (rounds * self.workers))
@@ -55,6 +56,14 @@ def workers_of(device: torch.device, threads: int | None) -> int:
 
 def load(batch: TaskBatch) -> int:
     """The size of a task, in examples of 28x28 pixels or fewer."""
-    first = next(iter(batch.query.x.values())) if isinstance(batch.query.x, dict) else batch.query.x
     examples = size(batch.support.x, axis=1) + size(batch.query.x, axis=1)
+    if are_vectors(batch):
+        return max(1, examples // VECTORS)
+    first = next(iter(batch.query.x.values())) if isinstance(batch.query.x, dict) else batch.query.x
     return examples * max(1, math.ceil(first[0, 0].numel() / PIXELS))
+
+
+def are_vectors(batch: TaskBatch) -> bool:
+    """Whether examples are single vectors of numbers, and no longer than an image has pixels."""
+    x = batch.query.x
+    return isinstance(x, torch.Tensor) and x.is_floating_point() and x.dim() == 3 and x.shape[2] <= PIXELS

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from metamtl.engine.plan import EXAMPLES_A_CHUNK, How, Plan
+from metamtl.engine.plan import EXAMPLES_A_CHUNK, VECTORS, How, Plan
 from tests.engine.made import QUERIES, SHOTS, WAYS, batch_of
 
 EXAMPLES = WAYS * (SHOTS + QUERIES)
@@ -20,6 +20,7 @@ FITTING = EXAMPLES_A_CHUNK // EXAMPLES  # tasks of 28x28 images
         ((1, 56, 28), "vmap", FITTING // 2),
         ((3, 84, 84), "vmap", 1),
         ((1, 28, 28), "loop", 1),
+        ((5,), "vmap", EXAMPLES_A_CHUNK // (EXAMPLES // VECTORS)),
     ],
 )
 def test_larger_inputs_take_smaller_chunks(shape: tuple[int, ...], how: How, largest: int) -> None:
@@ -35,3 +36,8 @@ def test_larger_inputs_take_smaller_chunks(shape: tuple[int, ...], how: How, lar
 def test_workers_get_chunks_of_nearly_one_size(tasks: int, workers: int, expected: int) -> None:
     batch = batch_of((1, 4, 4), tasks=tasks, dtype=torch.float32)
     assert Plan("vmap", EXAMPLES_A_CHUNK, workers, "full").chunk(batch) == expected
+
+
+def test_vectors_take_one_worker() -> None:
+    batch = batch_of((5,), tasks=6, dtype=torch.float32)
+    assert Plan("vmap", EXAMPLES_A_CHUNK, 2, "full").chunk(batch) >= 6
