@@ -125,7 +125,7 @@ def build_families(
 
     `trained` is the test shape that the learner of one family was made for, where it is now tested on another.
     """
-    if not config.get("families"):
+    if not config["families"]:
         ((name, source),) = sources.items()
         parts = build_parts(config, source, trained)
         return Families(config, {name: parts}, parts.learner, None)

@@ -14,7 +14,7 @@ from metamtl.errors import UsageError
 
 def open_sources(config: Mapping[str, Any]) -> dict[str, Source]:
     """The data of every family by the family's name; of a run with one, by the data's own."""
-    if not config.get("families"):
+    if not config["families"]:
         source = open_source(config)
         return {source.name: source}
     problems: list[str] = []

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from metamtl.build import Parts, build_parts
+from metamtl.config.earlier import completed
 from metamtl.data.inputs import RecordedSource
 from metamtl.data.task import Examples
-from metamtl.deploy.settings import completed
 
 AT_ONCE = 256  # examples of a pass, so that any number of them fits in memory
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from metamtl.config.compose import merge
+from metamtl.config.earlier import completed
 from metamtl.data.source import Source
 from metamtl.errors import Interrupted, MetamtlError, UsageError
 from metamtl.opening import open_sources
@@ -25,7 +26,7 @@ CHANGEABLE = ("task", "eval", "trainer.device", "trainer.threads", "algo.test_lr
 def evaluate_run(folder: Path, overrides: Sequence[str] = ()) -> None:
     """Tests the best weights of the run in `folder`; the run's own result stays as it is."""
     run = RunFolder.open(folder)
-    config = merge(run.config(), overrides, CHANGEABLE)
+    config = merge(completed(run.config()), overrides, CHANGEABLE)
     _refuse_other_tasks(config, overrides)
     sources = open_sources(config)
     refuse_other_data(sources, run)
@@ -50,7 +51,7 @@ def evaluate_run(folder: Path, overrides: Sequence[str] = ()) -> None:
 
 
 def _refuse_other_tasks(config: dict[str, Any], overrides: Sequence[str]) -> None:
-    if config.get("families") and any(text.startswith("task.") for text in overrides):
+    if config["families"] and any(text.startswith("task.") for text in overrides):
         raise UsageError("task: a run of several families is tested on the tasks that each was trained for.")
 
 

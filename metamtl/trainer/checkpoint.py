@@ -95,6 +95,15 @@ def load_best(run: RunFolder, module: nn.Module, step: int | None = None) -> lis
     return found.notes
 
 
+def learner_of(payload: bytes) -> dict[str, Tensor]:
+    """The weights and buffers that a checkpoint's bytes hold; MetamtlError where they are none of metamtl's."""
+    content = _from_bytes(payload)
+    if not isinstance(content, dict) or "learner" not in content:
+        raise MetamtlError("The checkpoint is refused: it holds no learner.")
+    found: dict[str, Tensor] = content["learner"]
+    return found
+
+
 @contextmanager
 def averaged(module: nn.Module, ema: dict[str, Tensor] | None) -> Iterator[None]:
     """While held-out tasks are met, the averaged weights where the run keeps them."""

@@ -29,6 +29,7 @@ from metamtl.trainer.progress import Display
 from metamtl.trainer.run import Watch
 from metamtl.trainer.signals import STOPPING, StopRequest, interruption
 from metamtl.trainer.streams import Stream, stream_of
+from metamtl.trainer.transfer import Application
 from metamtl.trainer.validation import validate
 
 _logger = logging.getLogger(__name__)
@@ -50,6 +51,7 @@ class Trainer:
         self.families, self.world, self.run, self.metrics = families, world, run, metrics
         self.trackers, self.stop, self.watch = trackers, stop, watch
         self.options: Mapping[str, Any] = families.config["trainer"]
+        self.transfer = Application(families)
         self.stages = families.stages
         self.stage_options = [stage_options(self.options, stage.name) for stage in self.stages]
         self.state = State(Progress(), self._optimizer(0), None)
@@ -120,11 +122,12 @@ class Trainer:
             update = stream.update(progress.step)
         stopping, figures = self._share(update)
         update.gradient = self.families.combined(update.gradient, figures, progress.step)
+        update.gradient = self.transfer.changed(update.gradient, progress.step)
         gradients = list(update.gradient.values())
         norm = clip(gradients, options["clip_norm"], options["clip_value"]).item()
         finite = math.isfinite(figures["loss"]) and math.isfinite(norm)
         if finite:
-            self._apply(update, rate)
+            self._apply(update, rate, progress.step)
         else:
             self._not_finite(progress, rate, figures["loss"], norm)
         progress.step, progress.total = progress.step + 1, progress.total + 1
@@ -154,11 +157,11 @@ class Trainer:
         stopping = (number for number, count in zip(STOPPING, numbers[len(sums) + 1 :], strict=True) if count)
         return next(stopping, 0), figures
 
-    def _apply(self, update: Update, rate: float) -> None:
+    def _apply(self, update: Update, rate: float, step: int) -> None:
         module, state = self.families.module, self.state
         for name, weight in module.named_parameters():
             weight.grad = update.gradient.get(name)
-        set_rate(state.optimizer, rate)
+        set_rate(state.optimizer, rate, lambda part: self.transfer.rate(part, step))
         state.optimizer.step()
         state.optimizer.zero_grad(set_to_none=True)
         if update.statistics:
@@ -246,9 +249,8 @@ class Trainer:
             checkpoint.save(self.run, self.families, self.state, self.metrics.position())
 
     def _optimizer(self, stage: int) -> torch.optim.Optimizer:
-        weights = [weight for weight in self.families.module.parameters() if weight.requires_grad]
         options = self.stage_options[stage] if self.stages else self.options
-        return make_optimizer(options["optimizer"], [{"params": weights}])  # torch takes no bare list that is empty
+        return make_optimizer(options["optimizer"], self.transfer.groups())
 
     def _steps(self, stage: int) -> int:
         return int(self.stage_options[stage]["steps"])

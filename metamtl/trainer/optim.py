@@ -55,10 +55,10 @@ def rate_factor(schedule: Mapping[str, Any], step: int, steps: int) -> float:
     return warm
 
 
-def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
-    """Gives every parameter group the learning rate."""
+def set_rate(optimizer: torch.optim.Optimizer, rate: float, factor: Callable[[str], float] = lambda part: 1.0) -> None:
+    """Gives every parameter group the learning rate, times the factor of its `part` where it has one."""
     for group in optimizer.param_groups:
-        group["lr"] = rate
+        group["lr"] = rate * factor(group["part"]) if "part" in group else rate
 
 
 def clip(gradients: list[Tensor], norm: float | None, value: float | None) -> Tensor:

@@ -15,12 +15,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from metamtl.config.compose import merge
+from metamtl.config.earlier import completed
 from metamtl.data.source import Source
 from metamtl.errors import Interrupted, MetamtlError, Pruned
 from metamtl.opening import fingerprint_of, open_sources
 from metamtl.runs.folder import RecordFolder, RunFolder
 from metamtl.runs.lock import hold
 from metamtl.runs.log import log_to
+from metamtl.trainer.references import add_references, refuse_references
 from metamtl.trainer.signals import interrupt_on_signals
 
 if TYPE_CHECKING:
@@ -38,6 +40,7 @@ def train_run(
     config: dict[str, Any], command: Sequence[str], folder: Path | None = None, watch: Watch | None = None
 ) -> None:
     """Trains and tests as `config` says, in a new run folder, or as the multirun job whose `folder` is given."""
+    refuse_references(config)
     if folder is not None:
         run = RunFolder.claim(folder, config, command)
         with _recorded(run):
@@ -56,7 +59,7 @@ def train_run(
 def resume_run(folder: Path, overrides: Sequence[str] = (), watch: Watch | None = None) -> None:
     """Goes on with the run in `folder` from its last checkpoint; `overrides` may change what RESUMABLE names."""
     run = RunFolder.open(folder)
-    config = run.config()
+    config = completed(run.config())
     if overrides:
         lengths = (f"trainer.stages.{stage}.steps" for stage in config["trainer"]["stages"])
         config = merge(config, overrides, (*RESUMABLE, *lengths))
@@ -81,7 +84,7 @@ def resume_run(folder: Path, overrides: Sequence[str] = (), watch: Watch | None 
 def run_label(config: Mapping[str, Any]) -> str:
     """What a run's id says after its time: method, data and seed, or the user's own label."""
     own = config.get("label")
-    data = "+".join(config.get("families", {})) or config["data"]["name"]
+    data = "+".join(config["families"]) or config["data"]["name"]
     return own or f"{config['algo']['name']}-{data}-s{config['seed']}"
 
 
@@ -108,6 +111,8 @@ def _carry_out(
     from metamtl.trainer.session import run_session
 
     run_session(config, sources, run, resume, families, watch)
+    if run is not None and config["references"] == "auto":
+        print(add_references(run, config, lambda own: train_run(own, sys.argv), resume_run), flush=True)
 
 
 def _built(config: dict[str, Any], sources: Mapping[str, Source]) -> Families:

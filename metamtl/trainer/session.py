@@ -26,6 +26,7 @@ from metamtl.trainer.loop import Trainer
 from metamtl.trainer.progress import Display
 from metamtl.trainer.run import Watch
 from metamtl.trainer.signals import StopRequest, stop_on_signals
+from metamtl.trainer.source import take_over
 
 
 def run_session(
@@ -51,11 +52,12 @@ def run_session(
             trainer = Trainer(families, world, run, metrics, trackers, stop, watch)
             if content is not None:
                 trainer.restore(content)
+            transferred = take_over(families, world, run, fresh=content is None)
             if resume and run is not None:
                 write_config(run.config_file, config)
             _announce(run, families, world, notes)
             trainer.train()
-            result = _test(families, world, run, trainer, stop)
+            result = _test(families, world, run, trainer, stop, transferred)
             trackers.finish(result, "completed")
 
 
@@ -105,7 +107,14 @@ def _announce(run: RunFolder | None, families: Families, world: World, notes: li
     display.note(f"run {run.path} (process {os.getpid()}, {families.first.device})")
 
 
-def _test(families: Families, world: World, run: RunFolder | None, trainer: Trainer, stop: StopRequest) -> Result:
+def _test(
+    families: Families,
+    world: World,
+    run: RunFolder | None,
+    trainer: Trainer,
+    stop: StopRequest,
+    transferred: dict[str, Any],
+) -> Result:
     """Tests the weights that validation chose, and writes everything the run leaves."""
     progress = trainer.state.progress
     best = world.from_first(_best_weights(run, families, progress.best_step))
@@ -123,6 +132,8 @@ def _test(families: Families, world: World, run: RunFolder | None, trainer: Trai
         "data_wait": progress.waited / max(progress.seconds, 1e-9),
     }
     assert progress.best_step is not None and progress.best_value is not None  # training ends with a validation
+    if transferred:
+        result["transfer"] = transferred
     selected = "score" if families.weighting is not None else families.first.family.metric
     result["best"] = {"step": progress.best_step, f"val/{selected}": progress.best_value}
     if run is not None:

@@ -12,11 +12,11 @@ import pytest
 import torch
 
 import metamtl
+from metamtl.config.earlier import completed
 from metamtl.config.library import Library
 from metamtl.deploy.adapted import build_for_use
 from metamtl.deploy.predictor import Predictor
 from metamtl.deploy.record import KIND, plain, restored
-from metamtl.deploy.settings import completed
 from metamtl.errors import MetamtlError, UsageError
 from tests.deploy.made import INPUTS, drawings, made_model
 

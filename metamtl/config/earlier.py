@@ -20,7 +20,7 @@ def completed(settings: Mapping[str, Any]) -> dict[str, Any]:
         "backbone": settings["backbone"]["name"],
         "algo": settings["algo"]["name"],
     }
-    found = dict(settings)
+    found = {"families": {}, "references": "none", **settings}
     for group, name in names.items():
         option = options[group].get(name)
         if option is not None:
