@@ -21,6 +21,7 @@ from metamtl.engine.plan import usual_plan, workers_of
 from metamtl.engine.tasks import Engine
 from metamtl.errors import UsageError
 from metamtl.registry import build
+from metamtl.transfer.group import Transfer, build_transfer
 
 
 @dataclass
@@ -36,6 +37,7 @@ class Parts:
     device: torch.device
     train_shape: TaskShape
     test_shape: TaskShape
+    transfer: Transfer
 
     def autocast(self) -> AbstractContextManager[Any]:
         """The arithmetic of `trainer.precision` while it is entered."""
@@ -73,9 +75,11 @@ def build_parts(
     if backbone is None:
         torch.manual_seed(seed)
         backbone = build("backbone", config["backbone"], input_shape=tuple(source.input_shape))
-    learner: Learner = build(
-        "algo", config["algo"], backbone=backbone, family=family, norm=config["backbone"]["norm"]
-    ).to(device, dtype)
+    transfer = build_transfer(config.get("transfer"))
+    transfer.reshape(backbone)
+    learner: Learner = build("algo", config["algo"], backbone=backbone, family=family, norm=config["backbone"]["norm"])
+    _add_terms(learner, transfer, config)
+    learner.to(device, dtype)
     _refuse_unknown_stages(config, [stage.name for stage in learner.stages[:-1]])
     learner.network.transductive = trainer["transductive"]
     how = config["engine"]
@@ -84,7 +88,7 @@ def build_parts(
     plan = usual_plan(how, trainer["workers"] or workers_of(device, trainer["threads"]), trainer["memory"])
     engine = Engine(learner, learner.network, plan, noise_seed=seed)
     preparation = Preparation(source.preprocessing, device, dtype)
-    return Parts(config, source, family, learner, engine, preparation, device, train_shape, test_shape)
+    return Parts(config, source, family, learner, engine, preparation, device, train_shape, test_shape, transfer)
 
 
 def choose_device(name: str) -> torch.device:
@@ -100,6 +104,30 @@ def choose_device(name: str) -> torch.device:
     torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
     return torch.device(name, torch.cuda.current_device())
+
+
+def _add_terms(learner: Learner, transfer: Transfer, config: Mapping[str, Any]) -> None:
+    """Gives the learner the penalties of transfer; UsageError where it has no loss that could take them."""
+    algo = config["algo"]["name"]
+    for name, term in transfer.terms(learner.network, learner.family).items():
+        if not learner.stages:
+            raise UsageError(f"transfer={name} adds to a loss; algo={algo} has none to train with.")
+        if term.is_at("outer") and learner.meta_gradient == "own":
+            raise UsageError(
+                f"transfer={name} adds to the outer loss; algo={algo} has a meta-gradient of its own, which is not "
+                "that loss's: take maml or fomaml."
+            )
+        if term.is_at("inner") and not learner.inner_terms:
+            raise UsageError(
+                f"transfer.{name}.at={term.at}: algo={algo} has no inner loss over the network's weights: take "
+                f"transfer.{name}.at=outer, or maml."
+            )
+        if term.needs_minibatches and any(stage.stream != "minibatches" for stage in learner.stages):
+            raise UsageError(
+                f"transfer={name} compares the outputs of fixed classes; algo={algo} trains on tasks whose classes "
+                "change: take joint or baseline, or a strategy that compares features."
+            )
+        learner.terms[name] = term
 
 
 def _refuse_unknown_stages(config: Mapping[str, Any], known: list[str]) -> None:

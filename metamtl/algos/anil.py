@@ -18,6 +18,8 @@ from metamtl.registry import register
 class ANIL(MAML):
     """Gradient descent on the head, over features computed once."""
 
+    inner_terms = False  # its inner loss never sees the backbone's weights
+
     def __init__(self, **options: Any) -> None:
         super().__init__(adapt="head", **options)
 

@@ -20,6 +20,7 @@ from metamtl.data.task import Examples, Minibatch, Task, Tensors
 from metamtl.engine.inner import Weights
 from metamtl.engine.network import Network
 from metamtl.engine.outcome import Outcome
+from metamtl.engine.terms import View, added
 
 
 @dataclass(frozen=True)
@@ -39,11 +40,13 @@ class Learner(nn.Module, ABC):
     """Base of all methods; `backbone` maps x [N, ...] to features [N, backbone.features].
 
     The trainer keeps `stage`, the name of the stage that is being trained, and `progress`, the share of its updates
-    that are done, for methods whose loss changes with them.
+    that are done, for methods whose loss changes with them. `terms` are what transfer adds to its losses;
+    `inner_terms` says whether an inner loss over the network's weights takes them too.
     """
 
     stages: Sequence[Stage] = (Stage("meta", "episodes"),)
     meta_gradient: ClassVar[Literal["autograd", "own"]] = "autograd"
+    inner_terms: ClassVar[bool] = False
     network: Network
     stage: str = ""
     progress: float = 0.0
@@ -52,6 +55,7 @@ class Learner(nn.Module, ABC):
         super().__init__()
         self.family = family
         self.network = self.build_network(backbone, norm)
+        self.terms = nn.ModuleDict()
 
     def build_network(self, backbone: nn.Module, norm: NormKind) -> Network:
         """The backbone under the family's head; a learner with a head of its own replaces it."""
@@ -101,4 +105,9 @@ class Learner(nn.Module, ABC):
         else:
             examples = sample.query
             loss, outputs = self.outer_loss(sample)
-        return Outcome(loss, {"loss": loss, **self.family.metrics(outputs, examples)}, gradient)
+        figures = self.family.metrics(outputs, examples)
+        if self.training and self.terms:
+            view = View(self.network, dict(self.network.named_parameters()), examples, outputs)
+            loss, parts = added(loss, self.terms.items(), "outer", view)
+            figures |= parts
+        return Outcome(loss, {"loss": loss, **figures}, gradient)

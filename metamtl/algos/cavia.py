@@ -48,6 +48,8 @@ class Conditioned(nn.Module):
 class CAVIA(MAML):
     """Gradient descent on `context` parameters of layer number `layer` (null: the middle one)."""
 
+    inner_terms = False  # its inner loop changes the context, which no other network has
+
     def __init__(self, *, context: int, conditioning: Conditioning, layer: int | None, **options: Any) -> None:
         self.context, self.conditioning, self.layer = context, conditioning, layer
         super().__init__(adapt="all", **options)

@@ -24,6 +24,7 @@ from metamtl.data.family import Classification
 from metamtl.data.task import Examples, Tensors
 from metamtl.engine.flat import inner_step
 from metamtl.engine.inner import Order, Weights, gradient
+from metamtl.engine.terms import added, inner_view
 from metamtl.errors import UsageError
 
 Layers = Literal["all", "head", "body"]
@@ -73,8 +74,16 @@ class InnerLoop(Learner):
         return self.network.query(x, state.weights, state.statistics)
 
     def support_loss(self, support: Examples) -> Callable[[Weights], Tensor]:
-        """The inner loss of fast weights: the family's loss on the support set."""
-        return lambda fast: self.family.loss(self.network.support(support.x, fast), support)
+        """The inner loss of fast weights: the family's loss on the support set, and what transfer adds to it."""
+
+        def loss(fast: Weights) -> Tensor:
+            outputs = self.network.support(support.x, fast)
+            of_family = self.family.loss(outputs, support)
+            if not self.terms:
+                return of_family
+            return added(of_family, self.terms.items(), "inner", inner_view(self.network, fast, support, outputs))[0]
+
+        return loss
 
     @property
     def steps(self) -> int:
@@ -87,7 +96,9 @@ class InnerLoop(Learner):
         weights = {name: own[name] for name in self.inner_names}
         if self.head_init == "prototype":
             known = self.network.support(support.x, head=False) if features is None else features
-            weights |= prototype_head(known, support, self.family.outputs)
+            # views, as the inner slope at the body must not pass through the prototypes, which are made by it
+            views = {name: weight.view_as(weight) for name, weight in weights.items()}
+            weights = {**views, **prototype_head(known, support, self.family.outputs)}
         return weights
 
     def weights(self) -> Weights:
@@ -105,6 +116,8 @@ class InnerLoop(Learner):
 
 class Descent(InnerLoop):
     """Inner steps that follow from the weights, their gradients and the number of the step alone."""
+
+    inner_terms = True
 
     @abstractmethod
     def update(self, weights: Weights, gradients: Weights, step: int) -> Weights:

@@ -1,0 +1,147 @@
+"""The sources of a transfer: finished runs, checkpoints or knowledge of their own, opened only as far as needed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from metamtl.build import Parts
+from metamtl.config.families import family_config
+from metamtl.data.classes import ClassSource
+from metamtl.data.examples import ExampleSource
+from metamtl.data.task import Examples
+from metamtl.engine.world import World
+from metamtl.errors import UsageError
+from metamtl.families import Families, build_families
+from metamtl.opening import open_sources
+from metamtl.runs import checkpoints
+from metamtl.runs.files import sha256_of
+from metamtl.runs.folder import RunFolder
+from metamtl.trainer.checkpoint import learner_of
+from metamtl.trainer.validation import validate
+from metamtl.transfer.base import Origin, Trained
+from metamtl.transfer.carry import targets
+from metamtl.transfer.knowledge import Knowledge
+
+KNOWLEDGE = "knowledge.pt"
+
+
+def take_over(families: Families, world: World, run: RunFolder | None, fresh: bool) -> dict[str, Any]:
+    """Brings the sources' knowledge to a run that starts, or that goes on with what it was given; its provenance.
+
+    The run keeps the knowledge in its folder: it goes on and is carried further without its source.
+    """
+    transfer = families.first.transfer
+    if not transfer.strategies:
+        return {}
+    file = run.path / KNOWLEDGE if run is not None else None
+    record: dict[str, Any] | None = None
+    if file is not None:
+        if fresh:
+            extracted = transfer.extract([open_origin(Path(path)) for path in transfer.sources], _score(families))
+            extracted.save(file)
+        record = asdict(Knowledge.load(file))
+    knowledge = Knowledge(**world.from_first(record))
+    for parts in families.each.values():
+        if fresh:
+            parts.transfer.start(parts.learner.network, knowledge)
+        parts.transfer.remember(parts.learner.network, dict(parts.learner.terms.items()), knowledge)
+        parts.learner.to(parts.device, parts.preparation.dtype)  # a teacher is built where it is needed
+    return knowledge.provenance
+
+
+def open_origin(path: Path) -> Origin:
+    """A source from its path: a run's folder, one of its checkpoints, or knowledge; UsageError where it is none."""
+    if path.is_dir() and (path / "config.yaml").is_file():
+        run = RunFolder.open(path)
+        if not (run.checkpoints / "best.pt").exists():
+            raise UsageError(f"transfer.source={path} has no best.pt yet: it has not reached its first validation.")
+        return _of_run(run, checkpoints.load(run.checkpoints, "best").payload)
+    if path.is_file() and path.parent.name == "checkpoints":
+        return _of_run(RunFolder.open(path.parents[1]), path.read_bytes())
+    if path.is_file():
+        return _of_knowledge(path)
+    raise UsageError(f"transfer.source={path} is no run: name a folder under outputs/, a checkpoint or a knowledge.pt.")
+
+
+def _of_run(run: RunFolder, payload: bytes) -> Origin:
+    config, name = run.config(), None
+    parameters = learner_of(payload)
+    if config.get("families"):
+        name = next(iter(config["families"]))
+        parameters = _below(parameters, f"families.{name}.")
+        config = family_config(config, name)
+    own = run.path / KNOWLEDGE
+    return Origin(
+        _below(parameters, "network."),
+        {key: value for key, value in config["backbone"].items()},
+        {
+            "run": run.path.name,
+            "sha256": sha256_of(payload),
+            "algo": config["algo"]["name"],
+            "data": config["data"]["name"],
+            "fingerprint": run.meta().get("data"),
+            **({"family": name} if name else {}),
+        },
+        lambda: _trained(run, parameters, name),
+        Knowledge.load(own) if own.is_file() else None,
+    )
+
+
+def _of_knowledge(path: Path) -> Origin:
+    knowledge = Knowledge.load(path)
+
+    def refused() -> Trained:
+        raise UsageError(f"transfer.source={path} holds no examples: name the run that it comes from.")
+
+    backbone = knowledge.teacher.get("backbone", {})
+    return Origin(knowledge.parameters, backbone, {**knowledge.provenance, "run": path.name}, refused, knowledge)
+
+
+def _trained(run: RunFolder, parameters: Mapping[str, Tensor], name: str | None) -> Trained:
+    """The source as it was trained, on the CPU, with its data."""
+    config = run.config()
+    config = {**config, "trainer": {**config["trainer"], "device": "cpu"}}
+    with torch.random.fork_rng(devices=[]):
+        families = build_families(config, open_sources(config))
+    parts = families.first if name is None else families.each[name]
+    parts.learner.load_state_dict(parameters)
+    parts.learner.eval()
+    return Trained(parts.learner.network, parts.family, lambda count: _drawn(parts, count))
+
+
+def _drawn(parts: Parts, count: int) -> Examples:
+    source = parts.source
+    if not isinstance(source, ClassSource | ExampleSource):
+        raise UsageError(f"transfer.source: {source.name} makes tasks and has no examples of its own to draw.")
+    items, labels = source.minibatch("train", min(count, len(source.items("train"))), 0, key=0)
+    prepare = parts.preparation
+    return Examples(prepare.every_input(source.gather(items)), prepare.targets(labels), parts.family.classes or None)
+
+
+def _below(parameters: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): tensor for name, tensor in parameters.items() if name.startswith(prefix)}
+
+
+def _score(families: Families) -> Callable[[Mapping[str, Tensor]], float]:
+    """The validation score of the target with some parameters in its network, more is better."""
+
+    def score(parameters: Mapping[str, Tensor]) -> float:
+        kept = {name: tensor.clone() for name, tensor in families.module.state_dict().items()}
+        try:
+            with torch.no_grad():
+                for parts in families.each.values():
+                    for name, tensor in targets(parts.learner.network).items():
+                        if name in parameters and parameters[name].shape == tensor.shape:
+                            tensor.copy_(parameters[name])
+            found = validate(families, World(0, 1), {})
+        finally:
+            families.module.load_state_dict(kept)
+        return found.score if found.higher_is_better else -found.score
+
+    return score

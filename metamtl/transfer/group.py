@@ -1,0 +1,96 @@
+"""The strategies of a run together: one section of the config, one record of knowledge."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from math import prod
+from typing import Any
+
+from torch import nn
+
+from metamtl.data.family import Family
+from metamtl.engine.network import Network
+from metamtl.engine.terms import Term
+from metamtl.errors import UsageError
+from metamtl.registry import build
+from metamtl.transfer.base import Origin, Score, Strategy
+from metamtl.transfer.knowledge import Knowledge
+
+
+class Transfer:
+    """Strategies by name, and the sources (paths) that they learn from."""
+
+    def __init__(self, strategies: Mapping[str, Strategy], sources: Sequence[str]) -> None:
+        self.strategies, self.sources = strategies, list(sources)
+        self._refuse_clashes()
+        self._refuse_sources()
+
+    def extract(self, origins: Sequence[Origin], score: Score) -> Knowledge:
+        """K of every strategy in one record."""
+        knowledge = Knowledge()
+        for strategy in self.strategies.values():
+            knowledge = knowledge.joined(strategy.extract(origins, score))
+        knowledge.provenance = {
+            "strategies": list(self.strategies),
+            "run": ", ".join(str(origin.provenance["run"]) for origin in origins),
+            "sources": [origin.provenance for origin in origins],
+            **knowledge.provenance,
+        }
+        return knowledge
+
+    def reshape(self, backbone: nn.Module) -> None:
+        """Changes the target's layers."""
+        for strategy in self.strategies.values():
+            strategy.reshape(backbone)
+
+    def terms(self, network: Network, family: Family) -> dict[str, Term]:
+        """The penalties by the names they are logged under."""
+        return {
+            name if number == 0 else f"{name}{number + 1}": term
+            for name, strategy in self.strategies.items()
+            for number, term in enumerate(strategy.terms(network, family))
+        }
+
+    def start(self, network: Network, knowledge: Knowledge) -> None:
+        """G: the target's initial weights."""
+        for strategy in self.strategies.values():
+            strategy.start(network, knowledge)
+
+    def remember(self, network: Network, terms: Mapping[str, nn.Module], knowledge: Knowledge) -> None:
+        """Gives every strategy's terms what they compare with."""
+        for name, strategy in self.strategies.items():
+            own = [term for key, term in terms.items() if key.rstrip("0123456789") == name]
+            strategy.remember(network, [term for term in own if isinstance(term, Term)], knowledge)
+
+    def rate(self, part: str, step: int) -> float:
+        """The factor on the outer learning rate of a part of the network."""
+        return prod(strategy.rate(part, step) for strategy in self.strategies.values())
+
+    def _refuse_clashes(self) -> None:
+        settled: dict[str, str] = {}
+        for name, strategy in self.strategies.items():
+            what = strategy.exclusive
+            if what is not None and what in settled:
+                raise UsageError(f"transfer=[{settled[what]},{name}]: both settle {what}: take one of them.")
+            if what is not None:
+                settled[what] = name
+
+    def _refuse_sources(self) -> None:
+        for name, strategy in self.strategies.items():
+            if strategy.sources != "none" and not self.sources:
+                raise UsageError(
+                    f"transfer={name} needs a source: transfer.source=outputs/RUN, a run that has been trained."
+                )
+            if strategy.sources == "one" and len(self.sources) > 1:
+                raise UsageError(f"transfer={name} takes one source, not {len(self.sources)}: name one of them.")
+
+
+def build_transfer(section: Mapping[str, Any] | None) -> Transfer:
+    """The strategies of the config section `transfer`; UsageError where they do not go together."""
+    section = section or {}
+    named = {name: options for name, options in section.items() if isinstance(options, Mapping)}
+    source = section.get("source") or []
+    return Transfer(
+        {name: build("transfer", options) for name, options in named.items()},
+        [source] if isinstance(source, str) else source,
+    )
