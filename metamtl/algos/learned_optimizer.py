@@ -35,13 +35,13 @@ class Memory(NamedTuple):
 
 @register("algo", "learned_optimizer")
 class LearnedOptimizer(InnerLoop):
-    """Inner steps by an LSTM of `hidden` units over each of the network's P weights."""
+    """Inner steps by an LSTM of so many `units` over each of the network's P weights."""
 
-    def __init__(self, *, hidden: int, **options: Any) -> None:
+    def __init__(self, *, units: int, **options: Any) -> None:
         super().__init__(order="first", adapt="all", **options)
-        self.hidden = hidden
-        self.lstm = nn.Linear(4 + hidden, 4 * hidden)
-        self.forget_gate, self.input_gate = nn.Linear(hidden + 2, 1), nn.Linear(hidden + 2, 1)
+        self.units = units
+        self.lstm = nn.Linear(4 + units, 4 * units)
+        self.forget_gate, self.input_gate = nn.Linear(units + 2, 1), nn.Linear(units + 2, 1)
         for layer, bias in ((self.lstm, 0.0), (self.forget_gate, _FORGET_BIAS), (self.input_gate, _INPUT_BIAS)):
             nn.init.uniform_(layer.weight, -0.01, 0.01)
             nn.init.constant_(layer.bias, bias)
@@ -49,7 +49,7 @@ class LearnedOptimizer(InnerLoop):
     def descend(self, weights: Weights, loss: Callable[[Weights], Tensor]) -> Weights:
         """The LSTM's steps from the initial weights (algorithm 1, lines 6 to 13)."""
         cells = torch.cat([weight.flatten() for weight in weights.values()]).unsqueeze(1)
-        blank = torch.zeros(len(cells), self.hidden, dtype=cells.dtype, device=cells.device)
+        blank = torch.zeros(len(cells), self.units, dtype=cells.dtype, device=cells.device)
         memory = Memory(blank, blank, torch.ones_like(cells), torch.zeros_like(cells))
         for _ in range(self.steps):
             slopes = torch.cat([g.flatten() for g in gradient(loss, weights, "first").values()]).unsqueeze(1)

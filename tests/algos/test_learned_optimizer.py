@@ -1,0 +1,80 @@
+"""The LSTM meta-learner's equations, its preprocessing, and that it learns more than a rate."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from metamtl.algos.learned_optimizer import LearnedOptimizer, Memory, preprocessed
+from tests.algos.suite import Blobs, engine_of, make, outputs_of
+
+
+def learned_optimizer(**changes: object) -> LearnedOptimizer:
+    learner = make("learned_optimizer", **changes)  # type: ignore[arg-type]
+    assert isinstance(learner, LearnedOptimizer)
+    return learner
+
+
+def test_preprocessing_gives_magnitude_and_sign() -> None:
+    """Andrychowicz et al. (2016), appendix A, with p = 10."""
+    x = torch.tensor([1.0, -math.exp(-5), math.exp(-10) / 2, 0.0], dtype=torch.float64).unsqueeze(1)
+    wanted = torch.tensor([[0.0, 1.0], [-0.5, -1.0], [-1.0, 0.5], [-1.0, 0.0]], dtype=torch.float64)
+    torch.testing.assert_close(preprocessed(x), wanted)
+
+
+def test_fixed_gates_are_gradient_descent() -> None:
+    """A forget gate of one and an input gate that is a constant leave theta - rate grad."""
+    learner, task = learned_optimizer(inner_steps=3), Blobs((12,)).tasks(1).single()
+    assert isinstance(task.query.x, torch.Tensor)
+    with torch.no_grad():
+        for gate, logit in ((learner.forget_gate, 50.0), (learner.input_gate, math.log(0.1 / 0.9))):
+            gate.weight.zero_()
+            gate.bias.fill_(logit)
+    maml = make("maml", inner_lr=0.1, inner_steps=3)
+    maml.load_state_dict({k: v for k, v in learner.state_dict().items() if k.startswith("network.")})
+    torch.testing.assert_close(
+        outputs_of(learner, task.support, task.query.x), outputs_of(maml, task.support, task.query.x)
+    )
+
+
+def test_the_first_layer_is_torchs_lstm() -> None:
+    learner, generator = learned_optimizer(units=3), torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        learner.lstm.weight.copy_(torch.randn(12, 7, generator=generator))
+    cell = torch.nn.LSTMCell(4, 3).double()
+    with torch.no_grad():
+        cell.weight_ih.copy_(learner.lstm.weight[:, :4])
+        cell.weight_hh.copy_(learner.lstm.weight[:, 4:])
+        cell.bias_ih.copy_(learner.lstm.bias)
+        cell.bias_hh.zero_()
+    slopes, before = (torch.randn(6, n, generator=generator, dtype=torch.float64) for n in (1, 3))
+    ones, loss = torch.ones(6, 1, dtype=torch.float64), torch.tensor(1.5, dtype=torch.float64)
+    seen = torch.cat([preprocessed(slopes), preprocessed(loss.view(1, 1)).expand(6, -1)], 1)
+    output, state = cell(seen, (before, 2 * before))
+    found = learner.read(slopes, loss, ones, Memory(before, 2 * before, ones, ones))
+    torch.testing.assert_close(found.output, output)
+    torch.testing.assert_close(found.cell, state)
+
+
+@pytest.mark.parametrize("part", ["lstm.weight", "forget_gate.weight", "input_gate.weight", "network.head.weight"])
+def test_the_optimiser_and_its_initial_state_are_learned(part: str) -> None:
+    found = engine_of(learned_optimizer()).meta_gradient([Blobs((12,)).tasks(2)])
+    assert float(found.gradient[part].abs().max()) > 0
+
+
+def test_what_it_remembers_changes_its_steps() -> None:
+    """With the recurrence cut, from the LSTM to itself and from the gates to themselves, it adapts otherwise."""
+    learner, task = learned_optimizer(), Blobs((12,)).tasks(1).single()
+    assert isinstance(task.query.x, torch.Tensor)
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for layer in (learner.lstm, learner.forget_gate, learner.input_gate):
+            layer.weight.copy_(torch.randn(layer.weight.shape, generator=generator))
+    whole = outputs_of(learner, task.support, task.query.x)
+    with torch.no_grad():
+        learner.lstm.weight[:, 4:] = 0
+        learner.forget_gate.weight[:, -1] = 0
+        learner.input_gate.weight[:, -1] = 0
+    assert not torch.allclose(outputs_of(learner, task.support, task.query.x), whole, rtol=1e-2)
