@@ -57,6 +57,15 @@ SLOWER = {"relation": 300}  # equal scores for all pairs are a plateau of its sq
 UNTRAINED = {"centroid": "it compares raw inputs", "chance": "it looks at nothing"}
 # learners whose outputs do not depend on the labels they are shown
 BLIND = {"chance": "its outputs are equal"}
+# learners that read labels as one-hot inputs, so that renaming classes renames columns of weights too: each has a test
+# of that in its own file
+CODED = {"mann": "its controller reads labels", "snail": "its tokens hold labels"}
+# learners that read the support set as a sequence; in training its order is that of the task's number
+ORDERED = {
+    "mann": "what is in its memory depends on what was written when",
+    "metanet": "an LSTM reads the examples' gradients one after another",
+    "snail": "its convolutions and attention are causal",
+}
 # learners whose meta-gradient has a second order even over a linear model under a linear loss
 NOT_FLAT = {
     "boil": "a linear model is all head, which its inner loop leaves alone",
