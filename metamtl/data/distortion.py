@@ -48,7 +48,7 @@ def _matrices(*entries: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.stack(entries, 1).reshape(-1, 2, 2)
 
 
-def _centred(size: int) -> NDArray[np.float64]:
+def _centred(size: int) -> NDArray[Any]:
     return np.arange(size) - (size - 1) / 2
 
 
