@@ -12,6 +12,8 @@ from metamtl.config.schema import Entry, MismatchError
 from metamtl.config.stages import OWN, SECTION, trainer_key
 from metamtl.config.tasks import impossible_tasks
 
+_LOOKED_INTO = (SECTION, CHOOSE.rstrip("."))  # maps whose keys are checked too
+
 
 def settle(
     config: Mapping[str, Any], keys: Keys, typed: Collection[str] = (), added: Collection[str] = ()
@@ -87,7 +89,7 @@ def _section(
     for name, value in node.items():
         path = f"{prefix}{name}"
         entry = keys.find(path)
-        if entry is not None and not (path == SECTION and value):
+        if entry is not None and not (path in _LOOKED_INTO and value):
             try:
                 settled[name] = entry.read(value)
             except MismatchError as error:

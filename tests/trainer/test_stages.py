@@ -21,7 +21,7 @@ from metamtl.errors import Interrupted, UsageError
 from metamtl.registry import register
 from metamtl.runs import metrics
 from metamtl.trainer.run import resume_run
-from metamtl.trainer.streams import EpisodeStream, MinibatchStream, stream_of
+from metamtl.trainer.streams import EpisodeStream, MinibatchStream
 from tests.trainer.runs import Runs, assert_same, status, step_of, trained_here, weights
 
 FIRST, SECOND = 5, 7  # steps of the stages
@@ -150,10 +150,10 @@ def test_a_stage_on_episodes_has_its_own_tasks(runs: Runs) -> None:
     own = {"task": {"ways": 4, "shots": 2}, "meta_batch": 3}
     config["trainer"] = {**config["trainer"], "stages": {"pretrain": own}}
     parts = build_parts(config, open_source(config))
-    stream = stream_of(parts, Stage("pretrain", "episodes"), World(0, 1))
+    stream = EpisodeStream(parts, Stage("pretrain", "episodes"), World(0, 1))
     (batch,) = _batches_of(stream)
     assert (len(batch), batch.support.ways, size(batch.support.x, 1)) == (3, 4, 8)
-    (batch,) = _batches_of(stream_of(parts, parts.learner.stages[1], World(0, 1)))
+    (batch,) = _batches_of(EpisodeStream(parts, parts.learner.stages[1], World(0, 1)))
     assert (len(batch), batch.support.ways, size(batch.support.x, 1)) == (2, 3, 3)
     assert parts.family.outputs == 4  # heads have room for both
 
