@@ -12,6 +12,8 @@ VERBS = {
     "sweep": ("metamtl.commands.sweep", "search hyper-parameters: many runs, judged by validation"),
     "resume": ("metamtl.commands.resume", "continue a run that was stopped"),
     "compare": ("metamtl.commands.compare", "runs beside one another: which is better, and whether for sure"),
+    "dashboard": ("metamtl.commands.dashboard", "the runs in a browser, live while they train"),
+    "report": ("metamtl.commands.report", "what the dashboard shows, as one file"),
     "adapt": ("metamtl.commands.adapt", "teach a finished run your own classes, and predict your pictures"),
     "predict": ("metamtl.commands.predict", "predict pictures with a model that adapt saved"),
     "export": ("metamtl.commands.export", "programs that run without metamtl: torch.export and ONNX"),

@@ -50,6 +50,7 @@ LAYERS = {
         "data",
         "cli",
         "bench",
+        "dashboard",
     },
     "cli": {"commands", "config"},
     "failures": {"runs"},

@@ -1,0 +1,152 @@
+"""Groups against a baseline: both intervals, tests on the same episodes, and what differs in the config."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from metamtl.comparison.columns import Column, filled, standard
+from metamtl.comparison.compare import Comparison, compare
+from metamtl.comparison.differences import differences
+from metamtl.comparison.figures import episode_means
+from metamtl.comparison.groups import Group, differing_keys
+from metamtl.comparison.legend import legend
+from metamtl.comparison.names import shown_value
+from metamtl.comparison.sections import Row, Section
+from metamtl.comparison.unfinished import unfinished
+from metamtl.dashboard.blocks import STATES, Block, Cell, Chart, Link, Table, Text
+from metamtl.dashboard.charts import COLOURS, axis_of, colour, layout, numbers, plain
+from metamtl.dashboard.pages.curves import group_choices
+from metamtl.dashboard.pages.parts import metric_choices, metric_of
+from metamtl.dashboard.view import View
+from metamtl.dashboard.watch import Snapshot, group_identity, identity
+from metamtl.errors import MetamtlError
+
+_MOST_DISTRIBUTIONS = 12
+_MOST_COLUMNS = 12
+_MOST_DRAWN = 3  # sections
+_MOST_UNFINISHED = 50
+
+
+def page(snapshot: Snapshot, view: View) -> list[Block]:
+    """The blocks of the page."""
+    shown = snapshot.shown(view.where)
+    groups = shown.chosen(view.groups) or shown.groups
+    metric = metric_of(groups, view)
+    if metric is None:
+        return [Text("Nothing to compare yet: none of these runs is finished."), *_unfinished(shown.records)]
+    baseline = next((group for group in groups if group_identity(group) == view.baseline and group.counted), None)
+    if baseline is not None and not any(metric in record.figures for record in baseline.counted):
+        baseline = None
+    comparison = compare(groups, metric, baseline)
+    blocks: list[Block] = [*metric_choices(groups, metric, view), *group_choices(shown, groups, view)]
+    for section in comparison.sections:
+        blocks += [_table(comparison, section, view)]
+    blocks += [Text(sentence) for sentence in (*legend(comparison, standard(comparison)), *comparison.notes)]
+    for section in [one for one in comparison.sections if len(one.rows) > 1][:_MOST_DRAWN] or comparison.sections[:1]:
+        blocks += [*_intervals(section, metric), *_distributions(section, metric)]
+    return [*blocks, *_settings(comparison), *_unfinished(shown.records)]
+
+
+def _table(comparison: Comparison, section: Section, view: View) -> Table:
+    columns = filled(comparison, standard(comparison))
+    rows = [[_cell(column, row, view) for column in columns] for row in section.rows]
+    numeric = frozenset(place for place, column in enumerate(columns) if column.numeric)
+    first = section.baseline.name if section.baseline else "no baseline"
+    return Table(f"Test {comparison.metric}, against {first}", [column.title for column in columns], rows, numeric)
+
+
+def _cell(column: Column, row: Row, view: View) -> Cell:
+    """A row's group leads to the same table with it as the baseline."""
+    if column.key != "group":
+        return column.text(row)
+    return Link(column.text(row), view.to(baseline=group_identity(row.group)))
+
+
+def _intervals(section: Section, metric: str) -> list[Block]:
+    """The differences with their 95% intervals, which say more than stars."""
+    tested = [row for row in section.rows if row.test is not None and math.isfinite(row.test.difference)]
+    if not tested or section.baseline is None:
+        return []
+    tests = [row.test for row in tested if row.test is not None]
+    trace = {
+        "type": "scatter",
+        "mode": "markers",
+        "x": numbers([test.difference for test in tests]),
+        "y": [_numbered(section, row) for row in tested],
+        "error_x": {"array": numbers([test.high - test.difference for test in tests]), "thickness": 2, "width": 5},
+        "marker": {"size": 10, "color": COLOURS[0], "symbol": "diamond"},
+        "showlegend": False,
+    }
+    zero = {
+        "type": "line",
+        "x0": 0,
+        "x1": 0,
+        "yref": "paper",
+        "y0": 0,
+        "y1": 1,
+        "line": {"color": COLOURS[1], "dash": "dash"},
+    }
+    against = axis_of(metric) | {"title": {"text": plain(f"difference from {section.baseline.name}")}}
+    axes = layout(against, {"autorange": "reversed", "type": "category"}, shapes=[zero])
+    summary = f"Difference in {metric} from {section.baseline.name} on the same episodes, with 95% intervals."
+    return [Chart(f"Differences from {section.baseline.name}", summary, [trace], axes, height=120 + 36 * len(tested))]
+
+
+def _distributions(section: Section, metric: str) -> list[Block]:
+    """How the figures of single episodes are spread, of each group the mean over its seeds."""
+    traces: list[dict[str, Any]] = []
+    for number, row in enumerate(section.rows[:_MOST_DISTRIBUTIONS]):
+        try:
+            figures = episode_means(row.group, metric)
+        except MetamtlError:
+            continue
+        traces.append(
+            {
+                "type": "violin",
+                "y": numbers(figures),
+                "name": _numbered(section, row),
+                "line": {"color": colour(number), "width": 1.5},
+                "box": {"visible": True},
+                "meanline": {"visible": True},
+                "spanmode": "hard",  # no accuracy above 100%
+                "points": False,
+            }
+        )
+    if not traces:
+        return []
+    axes = layout({}, axis_of(metric), showlegend=False)
+    summary = f"{metric} of single test episodes in {len(traces)} groups, each the mean over seeds; the box holds half."
+    return [Chart("Episodes", summary, traces, axes)]
+
+
+def _numbered(section: Section, row: Row) -> str:
+    """A name for an axis: with a number, since cut names may be equal."""
+    return f"{section.rows.index(row) + 1} {plain(row.group.name, 40)}"
+
+
+def _settings(comparison: Comparison) -> list[Block]:
+    """The keys in which the groups differ: a column a group, or where there are many a line of values."""
+    groups = [row.group for row in comparison.rows]
+    keys = differing_keys([group.settings for group in groups])
+    if not keys:
+        return []
+    if len(groups) > _MOST_COLUMNS:
+        return [Table("Settings that differ, with the numbers of the rows", ["key", "values"], differences(comparison))]
+    rows = [[key, *(_setting(group, key) for group in groups)] for key in keys]
+    return [Table("Settings that differ", ["key", *(group.name for group in groups)], rows)]
+
+
+def _setting(group: Group, key: str) -> str:
+    return shown_value(group.settings[key]) if key in group.settings else "-"
+
+
+def _unfinished(records: Sequence[Any]) -> list[Block]:
+    rest = unfinished(records)
+    rows: list[list[Cell]] = [
+        [Link(one.record.name, View("run", run=identity(one.record.path))), STATES[one.record.state], one.why]
+        for one in rest[:_MOST_UNFINISHED]
+    ]
+    told = "" if len(rest) <= _MOST_UNFINISHED else f", the first {_MOST_UNFINISHED} of {len(rest)}"
+    return [Table(f"Without figures{told}", ["run", "status", "why"], rows)] if rows else []
