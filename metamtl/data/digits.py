@@ -9,7 +9,7 @@ from __future__ import annotations
 import gzip
 import importlib.util
 import io
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -36,15 +36,26 @@ TARGETS: Mapping[str, Callable[[IntArray], NDArray[np.bool_] | IntArray]] = {
 class Digits(ExampleSource):
     """`target` is the question; `components` principal components are the input, or the 64 pixels where it is None.
 
-    Raises UsageError where the digits are not to be found.
+    `digits` are those that there are examples of, of all splits; components come from all digits, so that runs on other
+    digits have one input. Raises UsageError where the digits are not to be found.
     """
 
-    def __init__(self, *, paths: DataPaths, target: str, components: int | None, split_seed: int) -> None:
+    def __init__(
+        self,
+        *,
+        paths: DataPaths,
+        target: str,
+        components: int | None,
+        split_seed: int,
+        digits: Sequence[int] | None = None,
+    ) -> None:
         table = _read(paths)
         digit, pixels = table[:, 64].astype(np.int64), table[:, :64] / 16
         y = TARGETS[target](digit).astype(np.int64)
         splits = _divided(len(table), split_seed)
         x = pixels if components is None else _components(pixels, splits["train"], components)
+        if digits is not None:
+            splits = {split: items[np.isin(digit[items], list(digits))] for split, items in splits.items()}
         super().__init__(
             name=f"digits-{target}",
             kind="classification",
@@ -52,7 +63,7 @@ class Digits(ExampleSource):
             y=y,
             splits=splits,
             output_size=int(y.max()) + 1,
-            facts={"target": target, "components": components, "licence": "CC BY 4.0"},
+            facts={"target": target, "components": components, "digits": digits, "licence": "CC BY 4.0"},
         )
 
 

@@ -112,7 +112,8 @@ def _trained(run: RunFolder, parameters: Mapping[str, Tensor], name: str | None)
     parts = families.first if name is None else families.each[name]
     parts.learner.load_state_dict(parameters)
     parts.learner.eval()
-    return Trained(parts.learner.network, parts.family, lambda count: _drawn(parts, count))
+    shape = tuple(parts.source.input_shape)
+    return Trained(parts.learner.network, parts.family, shape, lambda count: _drawn(parts, count))
 
 
 def _drawn(parts: Parts, count: int) -> Examples:

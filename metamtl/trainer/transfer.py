@@ -7,17 +7,20 @@ from typing import Any
 from torch import nn
 
 from metamtl.engine.inner import Weights
+from metamtl.errors import UsageError
 from metamtl.families import Families
 
-BACKBONE = "network.backbone."
+NETWORK = "network."
+BACKBONE = f"{NETWORK}backbone."
 
 
 class Application:
     """What the strategies of a run do to its updates, whatever they are."""
 
     def __init__(self, families: Families) -> None:
-        self.transfer = families.first.transfer
+        self.families, self.transfer = families, families.first.transfer
         self.module: nn.Module = families.module
+        self._refuse_what_learns_nothing()
 
     def groups(self) -> list[dict[str, Any]]:
         """The optimiser's parameter groups: one, or where a strategy is at work the backbone and the rest."""
@@ -34,7 +37,26 @@ class Application:
         return self.transfer.rate(part, step)
 
     def changed(self, gradient: Weights, step: int) -> Weights:
-        """The update's gradient without the weights that are frozen at this step, so that an optimiser forgets them."""
-        if not self.transfer.strategies or self.rate("backbone", step) > 0:
+        """The update's gradient as the strategies take it.
+
+        Weights that are frozen at this step are not in it, so that the optimiser leaves them and their moments alone.
+        """
+        if not self.transfer.strategies:
+            return gradient
+        if self.families.weighting is None:
+            parts = self.families.first
+            own = {name.removeprefix(NETWORK): slope for name, slope in gradient.items() if name.startswith(NETWORK)}
+            taken = self.transfer.changed(own, parts.learner.network, parts.family)
+            gradient = {**gradient, **{f"{NETWORK}{name}": slope for name, slope in taken.items()}}
+        if self.rate("backbone", step) > 0:
             return gradient
         return {name: slope for name, slope in gradient.items() if BACKBONE not in name}
+
+    def _refuse_what_learns_nothing(self) -> None:
+        weights = [name for name, weight in self.module.named_parameters() if weight.requires_grad]
+        if self.rate("backbone", 0) == 0 and all(BACKBONE in name for name in weights):
+            names = ", ".join(self.transfer.strategies)
+            raise UsageError(
+                f"transfer={names} trains what stands on the backbone alone at first; "
+                f"algo={self.families.config['algo']['name']} has nothing there: take transfer=finetune."
+            )

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from metamtl.data.family import Family
 from metamtl.data.task import Examples
+from metamtl.engine.inner import Weights
 from metamtl.engine.network import Network
 from metamtl.engine.terms import Term
 from metamtl.transfer.knowledge import Knowledge
@@ -27,6 +28,7 @@ class Trained:
 
     network: Network
     family: Family
+    input_shape: tuple[int, ...]
     draw: Callable[[int], Examples]
 
 
@@ -73,3 +75,7 @@ class Strategy:
     def rate(self, part: str, step: int) -> float:
         """The factor on the outer learning rate of a `part` (backbone or rest) at a step; 0 leaves it untouched."""
         return 1.0
+
+    def changed(self, gradient: Weights, network: Network, family: Family) -> Weights:
+        """The update's gradient of the network's weights, by their names, as it is to be taken."""
+        return gradient

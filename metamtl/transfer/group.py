@@ -9,6 +9,7 @@ from typing import Any
 from torch import nn
 
 from metamtl.data.family import Family
+from metamtl.engine.inner import Weights
 from metamtl.engine.network import Network
 from metamtl.engine.terms import Term
 from metamtl.errors import UsageError
@@ -65,6 +66,12 @@ class Transfer:
     def rate(self, part: str, step: int) -> float:
         """The factor on the outer learning rate of a part of the network."""
         return prod(strategy.rate(part, step) for strategy in self.strategies.values())
+
+    def changed(self, gradient: Weights, network: Network, family: Family) -> Weights:
+        """The update's gradient of the network's weights as it is to be taken."""
+        for strategy in self.strategies.values():
+            gradient = strategy.changed(gradient, network, family)
+        return gradient
 
     def _refuse_clashes(self) -> None:
         settled: dict[str, str] = {}

@@ -1,0 +1,117 @@
+"""The source as a teacher: its network beside the learner, frozen, never saved with it and never trained."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from typing import ClassVar, cast
+
+from torch import Tensor, nn
+
+from metamtl.data.family import Family
+from metamtl.data.task import Tensors
+from metamtl.engine.network import Network
+from metamtl.engine.terms import Term, View
+from metamtl.errors import UsageError
+from metamtl.registry import build
+from metamtl.transfer.base import Origin, Score, Strategy
+from metamtl.transfer.knowledge import Knowledge
+
+
+class Teacher(nn.Module):
+    """A network whose weights are buffers that no checkpoint holds, always in its test phase."""
+
+    def __init__(self, network: Network) -> None:
+        super().__init__()
+        for module in network.modules():
+            for name, tensor in [*module.named_parameters(recurse=False), *module.named_buffers(recurse=False)]:
+                delattr(module, name)
+                module.register_buffer(name, tensor.detach(), persistent=False)
+        self.network = network
+        super().train(False)
+
+    def train(self, mode: bool = True) -> Teacher:
+        """Stays in its test phase."""
+        return self
+
+
+class TaughtTerm(Term):
+    """A penalty that compares the learner with a teacher, which `remember` of the strategy gives it."""
+
+    def __init__(self, weight: float) -> None:
+        super().__init__(weight, "outer")
+
+    @property
+    def teacher(self) -> Network:
+        """The teacher's network."""
+        return cast(Teacher, self.get_submodule("held")).network
+
+    def hold(self, network: Network) -> None:
+        """Takes a teacher."""
+        self.add_module("held", Teacher(network))
+
+    def taught(self, x: Tensors) -> Tensor:
+        """The teacher's features [N, D]."""
+        return self.teacher.query(x, head=False)
+
+
+def features_of(view: View) -> Tensor:
+    """The learner's features [N, D] under the weights of the view; the pass leaves running averages alone."""
+    return view.network.support(view.examples.x, view.weights, head=False)
+
+
+class Taught(Strategy):
+    """Base of strategies with a teacher; the learner begins where it would without one."""
+
+    compares: ClassVar[str] = "features"
+
+    def __init__(self, *, weight: float) -> None:
+        self.weight = weight
+
+    def extract(self, origins: Sequence[Origin], score: Score) -> Knowledge:
+        """The source's weights and what rebuilds its network."""
+        (origin,) = origins
+        trained = origin.trained()
+        teacher = {
+            "backbone": origin.backbone,
+            "input_shape": list(trained.input_shape),
+            "outputs": _outputs(origin.parameters),
+        }
+        return Knowledge(parameters=origin.parameters, teacher=teacher)
+
+    @abstractmethod
+    def term(self) -> TaughtTerm:
+        """The penalty."""
+
+    def terms(self, network: Network, family: Family) -> list[Term]:
+        """One, unless its weight is zero."""
+        return [self.term()] if self.weight else []
+
+    def remember(self, network: Network, terms: Sequence[Term], knowledge: Knowledge) -> None:
+        """Gives the term its teacher; UsageError where the two cannot be compared."""
+        for term in terms:
+            assert isinstance(term, TaughtTerm)
+            teacher = teacher_of(knowledge)
+            self.refuse_unlike(network, teacher)
+            term.hold(teacher)
+
+    def refuse_unlike(self, network: Network, teacher: Network) -> None:
+        """UsageError where the teacher cannot be compared with the network; nothing to refuse by default."""
+
+
+def teacher_of(knowledge: Knowledge) -> Network:
+    """The source's network; UsageError where its head is not one that can be rebuilt."""
+    record = knowledge.teacher
+    options = record["backbone"]
+    backbone = build("backbone", options, input_shape=tuple(record["input_shape"]))
+    head = nn.Linear(backbone.features, record["outputs"]) if record["outputs"] else None
+    network = Network(backbone, head, options["norm"])
+    missing = network.load_state_dict(knowledge.parameters, strict=False).missing_keys
+    if missing:
+        raise UsageError(f"transfer.source: its network cannot be rebuilt as a teacher ({missing[0]} is not there).")
+    return network.to(next(iter(knowledge.parameters.values())).dtype)
+
+
+def _outputs(parameters: dict[str, Tensor]) -> int:
+    head = parameters.get("head.weight")
+    return 0 if head is None or head.dim() != 2 else len(head)
