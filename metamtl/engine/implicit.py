@@ -14,8 +14,8 @@ Product = Callable[[Weights], Weights]
 
 def hessian_product(loss: Callable[[Weights], Tensor], weights: Weights) -> Product:
     """The map from v to (d^2 loss / d weights^2) v at `weights`; one forward pass serves any number of products."""
-    _, product = torch.func.vjp(torch.func.grad(loss), weights)
-    return lambda vector: product(vector)[0]  # type: ignore[no-any-return]
+    product: Callable[[Weights], tuple[Weights]] = torch.func.vjp(torch.func.grad(loss), weights)[1]
+    return lambda vector: product(vector)[0]
 
 
 def conjugate_gradients(product: Product, right: Weights, steps: int) -> Weights:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 
 from metamtl.algos.boil import BOIL
@@ -9,7 +11,8 @@ from tests.algos.suite import TINY, Blobs, engine_of, make
 
 
 def test_it_is_maml_on_the_body_and_not_on_all() -> None:
-    batch, options = Blobs(TINY["conv4"]).tasks(2), {"inner_lr": 0.3, "inner_steps": 2}
+    batch = Blobs(TINY["conv4"]).tasks(2)
+    options: dict[str, Any] = {"inner_lr": 0.3, "inner_steps": 2}
     boil = make("boil", "conv4", "batch", **options)
     assert isinstance(boil, BOIL)
     body, whole = (make("maml", "conv4", "batch", adapt=layers, **options) for layers in ("body", "all"))

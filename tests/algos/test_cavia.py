@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -14,8 +16,8 @@ from tests.algos.suite import TINY, Blobs, engine_of, make
 from tests.algos.test_maml import waves
 
 
-def cavia(backbone: str = "mlp", **changes: object) -> CAVIA:
-    learner = make("cavia", backbone, "batch" if backbone == "conv4" else "none", **changes)  # type: ignore[arg-type]
+def cavia(backbone: str = "mlp", **changes: Any) -> CAVIA:
+    learner = make("cavia", backbone, "batch" if backbone == "conv4" else "none", **changes)
     assert isinstance(learner, CAVIA)
     return learner
 
@@ -59,7 +61,7 @@ def test_film_scales_and_shifts_after_the_norm() -> None:
 def test_it_learns_sine_waves_by_its_context() -> None:
     """200 updates bring the error on new waves below 1.5; with the context left at zero it stays above 2.5."""
     generator = torch.Generator().manual_seed(0)
-    options = {"context": 5, "conditioning": "shift", "layer": 0, "inner_lr": 0.1, "inner_steps": 1}
+    options: dict[str, Any] = {"context": 5, "conditioning": "shift", "layer": 0, "inner_lr": 0.1, "inner_steps": 1}
     learner = make("cavia", hidden=[40, 40], family=Regression("waves", 1), **options)
     engine, optimizer = engine_of(learner), torch.optim.Adam(learner.parameters(), lr=5e-3)
     for _ in range(200):

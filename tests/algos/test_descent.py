@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 
@@ -44,12 +46,14 @@ def test_without_steps_it_is_the_nearest_mean(name: str) -> None:
 def test_the_names_of_classes_mean_nothing_to_it(name: str) -> None:
     """The same weights, whatever the labels are called; a learned head knows them apart."""
     task, new = Blobs((12,)).tasks(1).single(), torch.tensor([3, 0, 4, 1, 2])
-    assert isinstance(task.query.x, torch.Tensor)
+    x = task.query.x
+    assert isinstance(x, torch.Tensor)
     renamed = Examples(task.support.x, new[task.support.labels], WAYS)
+    equal_rates: dict[str, Any] = {"initial_lr": [0.1, 0.1]} if name == "metasgd" else {}
 
     def alike(head_init: str) -> bool:
-        learner = make(name, head_init=head_init, **({"initial_lr": [0.1, 0.1]} if name == "metasgd" else {}))
-        first, second = (outputs_of(learner, support, task.query.x) for support in (task.support, renamed))
+        learner = make(name, head_init=head_init, **equal_rates)
+        first, second = (outputs_of(learner, support, x) for support in (task.support, renamed))
         return torch.allclose(second[:, new], first, rtol=1e-6, atol=1e-8)
 
     assert alike("prototype")
@@ -62,7 +66,7 @@ def test_the_meta_gradient_passes_through_the_prototypes(name: str) -> None:
     batch = Blobs(TINY["conv4"]).tasks(3)
     learner = make(name, "conv4", "batch", head_init="prototype", family=Classification("blobs", WAYS + 2, 40))
     assert isinstance(learner, InnerLoop)
-    loop, vectorised = (engine_of(learner, how).meta_gradient([batch]).gradient for how in ("loop", "vmap"))  # type: ignore[arg-type]
+    loop, vectorised = (engine_of(learner, how).meta_gradient([batch]).gradient for how in ("loop", "vmap"))
     largest = max(float(g.abs().max()) for g in loop.values())
     for weight, g in loop.items():
         torch.testing.assert_close(vectorised[weight], g, rtol=1e-8, atol=1e-10 * largest)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor
@@ -12,10 +14,10 @@ from metamtl.engine.implicit import conjugate_gradients
 from metamtl.engine.inner import Weights, gradient
 from tests.algos.suite import Blobs, engine_of, make
 
-CONVERGED = {"inner_lr": 0.05, "inner_steps": 80, "proximity": 5.0}
+CONVERGED: dict[str, Any] = {"inner_lr": 0.05, "inner_steps": 80, "proximity": 5.0}
 
 
-def implicit(**changes: float) -> ImplicitMAML:
+def implicit(**changes: Any) -> ImplicitMAML:
     learner = make("imaml", hidden=[], **changes)
     assert isinstance(learner, ImplicitMAML)
     return learner
@@ -23,7 +25,7 @@ def implicit(**changes: float) -> ImplicitMAML:
 
 def unrolled(learner: ImplicitMAML, how_far: float) -> Weights:
     """The gradient of the query loss through all inner steps, summed over the tasks."""
-    weights = dict(learner.network.named_parameters())
+    weights = learner.weights()
     total = {name: torch.zeros_like(weight) for name, weight in weights.items()}
     for number in range(2):
         task = Blobs((12,)).tasks(2, shots=2).task(number)
@@ -76,7 +78,7 @@ def test_closeness_holds_the_weights_back() -> None:
 def test_without_the_term_it_is_first_order_maml() -> None:
     """One step of conjugate gradients on a system that is all damping gives the first-order direction."""
     batch = Blobs((12,)).tasks(2)
-    options = {"inner_lr": 0.1, "inner_steps": 3}
+    options: dict[str, Any] = {"inner_lr": 0.1, "inner_steps": 3}
     found = engine_of(implicit(**options, proximity=1e-12, cg_steps=1, cg_damping=1e30)).meta_gradient([batch])
     fomaml = make("fomaml", hidden=[], **options)
     assert isinstance(fomaml, MAML)
@@ -94,8 +96,8 @@ def test_conjugate_gradients_solve_a_system(steps: int) -> None:
     right = {"a": torch.randn(3, generator=generator, dtype=torch.float64), "b": torch.ones(1, dtype=torch.float64)}
 
     def product(v: Weights) -> Weights:
-        a, b = (matrix @ torch.cat([v["a"], v["b"]])).split([3, 1])
-        return {"a": a, "b": b}
+        image = matrix @ torch.cat([v["a"], v["b"]])
+        return {"a": image[:3], "b": image[3:]}
 
     found = conjugate_gradients(product, right, steps)
     wanted = torch.linalg.solve(matrix, torch.cat([right["a"], right["b"]]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -11,8 +12,8 @@ from metamtl.algos.learned_optimizer import LearnedOptimizer, Memory, preprocess
 from tests.algos.suite import Blobs, engine_of, make, outputs_of
 
 
-def learned_optimizer(**changes: object) -> LearnedOptimizer:
-    learner = make("learned_optimizer", **changes)  # type: ignore[arg-type]
+def learned_optimizer(**changes: Any) -> LearnedOptimizer:
+    learner = make("learned_optimizer", **changes)
     assert isinstance(learner, LearnedOptimizer)
     return learner
 

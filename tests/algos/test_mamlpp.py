@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 
@@ -11,8 +13,8 @@ from tests.algos.suite import TINY, Blobs, engine_of, make, outputs_of
 PLAIN = {"learned_rates": False, "multi_step_share": 0.0, "per_step_norm": False}
 
 
-def mamlpp(**changes: object) -> MAMLPlusPlus:
-    learner = make("mamlpp", "conv4", "batch", **{"inner_steps": 3, **changes})  # type: ignore[arg-type]
+def mamlpp(**changes: Any) -> MAMLPlusPlus:
+    learner = make("mamlpp", "conv4", "batch", **{"inner_steps": 3, **changes})
     assert isinstance(learner, MAMLPlusPlus)
     return learner
 

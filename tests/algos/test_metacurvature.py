@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 
@@ -9,8 +11,8 @@ from metamtl.algos.metacurvature import MetaCurvature
 from tests.algos.suite import TINY, Blobs, engine_of, make, outputs_of
 
 
-def metacurvature(backbone: str = "mlp", **changes: object) -> MetaCurvature:
-    learner = make("metacurvature", backbone, "batch", **changes)  # type: ignore[arg-type]
+def metacurvature(backbone: str = "mlp", **changes: Any) -> MetaCurvature:
+    learner = make("metacurvature", backbone, "batch", **changes)
     assert isinstance(learner, MetaCurvature)
     return learner
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 
@@ -10,8 +12,8 @@ from metamtl.errors import UsageError
 from tests.algos.suite import Blobs, engine_of, figures_of_new_classes, learn, make
 
 
-def metasgd(**changes: object) -> MetaSGD:
-    learner = make("metasgd", **changes)  # type: ignore[arg-type]
+def metasgd(**changes: Any) -> MetaSGD:
+    learner = make("metasgd", **changes)
     assert isinstance(learner, MetaSGD)
     return learner
 

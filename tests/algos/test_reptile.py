@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from itertools import islice
+from typing import Any
 
 import pytest
 import torch
@@ -14,8 +15,8 @@ from metamtl.data.task import Examples, Task
 from tests.algos.suite import Blobs, engine_of, make
 
 
-def reptile(**changes: float) -> Reptile:
-    learner = make("reptile", **changes)  # type: ignore[arg-type]
+def reptile(**changes: Any) -> Reptile:
+    learner = make("reptile", **changes)
     assert isinstance(learner, Reptile)
     return learner
 
