@@ -18,6 +18,8 @@ from torch import Tensor, nn
 
 from metamtl.algos.full_context import LSTMCell
 
+_FIRST_STRENGTH = 5.0
+
 
 class Memory(NamedTuple):
     """Of N sequences at one time, with R heads on M rows of W numbers."""
@@ -40,6 +42,13 @@ class LeastRecentlyUsed(nn.Module):
         self.keys, self.contents = nn.Linear(controller, heads * width), nn.Linear(controller, heads * width)
         self.strengths, self.gates = nn.Linear(controller, heads), nn.Linear(controller, heads)
         self.outputs = controller + heads * width
+        self._start_alike()
+
+    def _start_alike(self) -> None:
+        """An example is written as what it would be looked up by, and found well enough for a slope to start from."""
+        nn.init.zeros_(self.keys.bias)
+        self.contents.load_state_dict(self.keys.state_dict())
+        nn.init.constant_(self.strengths.bias, _FIRST_STRENGTH)
 
     def blank(self, like: Tensor) -> Memory:
         """The memory [1, ...] before the first example."""

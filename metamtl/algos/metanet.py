@@ -64,7 +64,7 @@ class FromGradient(nn.Module):
     def forward(self, slopes: Tensor) -> Tensor:
         """Weights of the gradients' own shape (equation 6)."""
         weights: Tensor = self.layers(preprocessed(slopes.flatten().unsqueeze(1)))
-        return weights.view(slopes.shape)
+        return centred(weights.view(slopes.shape))
 
 
 class FromSequence(nn.Module):
@@ -80,22 +80,33 @@ class FromSequence(nn.Module):
         for one in slopes.unbind():
             hidden, cell = self.lstm(preprocessed(one.flatten().unsqueeze(1)), hidden, cell)
         weights: Tensor = self.head(hidden)
-        return weights.view(slopes.shape[1:])
+        return centred(weights.view(slopes.shape[1:]))
+
+
+def centred(weights: Tensor) -> Tensor:
+    """Matrices [..., H, D] less their mean: where all are negative, what is never negative ends in a dead ReLU."""
+    return weights - weights.mean((-2, -1), keepdim=True)
 
 
 @register("algo", "metanet")
 class MetaNet(SequenceLearner):
-    """Layers of `hidden` units; `generator` are the units of the networks that make fast weights."""
+    """Layers of `hidden` units; `generator` are the units of the networks that make fast weights.
 
-    def __init__(self, *, hidden: int, generator: int, **context: Any) -> None:
+    The fast weights of the embedding are made from the gradients of `sampled` examples.
+    """
+
+    def __init__(self, *, hidden: int, generator: int, sampled: int, **context: Any) -> None:
         super().__init__(**context)
+        self.sampled = sampled
         features, ways = context["backbone"].features, self.family.outputs
         self.embedding, self.classifier = (Branch(features, hidden, ways) for _ in range(2))
         self.from_sequence, self.from_gradient = FromSequence(generator), FromGradient(generator)
 
     def read(self, features: Tensor, labels: Tensor) -> Fast:
         """Fast weights of both levels (algorithm 1, lines 1 to 12)."""
-        embedding = self.from_sequence(self.embedding.gradients(features, labels)[0])
+        few = slice(0, None, max(1, len(features) // self.sampled))  # of every class, where these come one by one
+        slopes = self.embedding.gradients(features[few], labels[few])[0][: self.sampled]
+        embedding = self.from_sequence(slopes)
         hidden, output = (self.from_gradient(slopes) for slopes in self.classifier.gradients(features, labels))
         return Fast(embedding, self.embedded(features, embedding), hidden, output)
 

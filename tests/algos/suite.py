@@ -48,11 +48,18 @@ TRIALS = {
     "boil": Trial({"hidden": [32, 32]}),
     # some scales and shifts under a head that no task changes say little of which class is which
     "cavia": Trial({"hidden": [64], "inner_steps": 5}, 0.55),
+    # its makers of fast weights run once for every weight, which is most of its time
+    "metanet": Trial({"generator": 4}),
     # Adam's default rate is for long training; a displacement says less of a task than a gradient of the query loss
     "reptile": Trial({"hidden": [32, 32], "inner_lr": 0.01, "inner_steps": 8, "test_steps": 20, "test_batch": 25}, 0.7),
 }
 # learners that need more than 120 updates for the tiny problem
-SLOWER = {"relation": 300}  # equal scores for all pairs are a plateau of its squared error
+SLOWER = {
+    "cnp": 200,  # it learns to compare by itself
+    "relation": 300,  # equal scores for all pairs are a plateau of its squared error
+}
+# learners that a test has no time to train
+TOO_SLOW = {"mann": "its paper trains it on 100,000 episodes; after 1,600 tasks it is at chance"}
 # learners with neither weights nor a stage to train them in
 UNTRAINED = {"centroid": "it compares raw inputs", "chance": "it looks at nothing"}
 # learners whose outputs do not depend on the labels they are shown

@@ -1,0 +1,234 @@
+"""MANN: its memory against a slow, plain one; both protocols; what the memory is for."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from metamtl.algos.labelled_sequence import in_order
+from metamtl.algos.mann import MANN, by_presentation
+from metamtl.algos.memory import LeastRecentlyUsed, Memory, least_used
+from metamtl.data.task import Examples
+from metamtl.errors import UsageError
+from tests.algos.suite import WAYS, Blobs, engine_of, make, outputs_of
+
+SMALL = {"controller": 8, "slots": 7, "width": 3, "heads": 2}
+
+
+def mann(**changes: object) -> MANN:
+    learner = make("mann", **{**SMALL, **changes})  # type: ignore[arg-type]
+    assert isinstance(learner, MANN)
+    return learner
+
+
+def drawn(*size: int, seed: int = 0) -> Tensor:
+    return torch.randn(size, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+# ---- the memory, number by number ----
+
+
+def sigmoid(value: float) -> float:
+    return 1 / (1 + math.exp(-value))
+
+
+def cosine(a: Sequence[float], b: Sequence[float]) -> float:
+    lengths = math.sqrt(sum(x * x for x in a) * sum(x * x for x in b))
+    return sum(x * y for x, y in zip(a, b, strict=True)) / lengths if lengths else 0.0
+
+
+class PlainMemory:
+    """Equations 2 to 8 for one sequence, in lists and loops."""
+
+    def __init__(self, module: LeastRecentlyUsed) -> None:
+        self.module = module
+        self.rows = [[0.0] * module.width for _ in range(module.slots)]
+        self.reading = [[0.0] * module.slots for _ in range(module.heads)]
+        self.usage = [0.0] * module.slots
+
+    def step(self, hidden: Tensor) -> list[float]:
+        m = self.module
+        keys, contents = (
+            [[math.tanh(float(v)) for v in row] for row in layer(hidden).view(m.heads, m.width)]
+            for layer in (m.keys, m.contents)
+        )
+        strengths = [1 + math.log1p(math.exp(float(v))) for v in m.strengths(hidden)]
+        gates = [sigmoid(float(v)) for v in m.gates(hidden)]
+        least = sorted(range(m.slots), key=lambda row: self.usage[row])[: m.heads]
+        writing = [
+            [gates[h] * self.reading[h][row] + (1 - gates[h]) * (row == least[h]) for row in range(m.slots)]
+            for h in range(m.heads)
+        ]
+        for row in least:
+            self.rows[row] = [0.0] * m.width
+        for row in range(m.slots):
+            for h in range(m.heads):
+                self.rows[row] = [
+                    old + writing[h][row] * new for old, new in zip(self.rows[row], contents[h], strict=True)
+                ]
+        found: list[float] = []
+        for h in range(m.heads):
+            powers = [math.exp(strengths[h] * cosine(keys[h], row)) for row in self.rows]
+            self.reading[h] = [power / sum(powers) for power in powers]
+            found += [
+                sum(w * row[i] for w, row in zip(self.reading[h], self.rows, strict=True)) for i in range(m.width)
+            ]
+        for row in range(m.slots):
+            at = sum(self.reading[h][row] + writing[h][row] for h in range(m.heads))
+            self.usage[row] = m.decay * self.usage[row] + at
+        return found
+
+
+def test_its_memory_is_the_plain_one() -> None:
+    """Over ten steps on seven rows, so that rows are written again; the controller's states are taken as they come."""
+    torch.manual_seed(0)
+    module = LeastRecentlyUsed(4, controller=8, slots=7, width=3, heads=2, decay=0.9).double()
+    for layer in (module.keys, module.contents, module.strengths, module.gates):
+        torch.nn.init.normal_(layer.weight)
+    plain, inputs = PlainMemory(module), drawn(10, 4)
+    memory = module.blank(inputs)
+    with torch.no_grad():
+        for x in torch.split(inputs, 1):
+            memory = module(x, memory)
+            found = plain.step(memory.hidden[0])
+            close(memory.found[0], found)
+            close(memory.reading[0], plain.reading)
+            close(memory.usage[0], plain.usage)
+            close(memory.rows[0], plain.rows)
+
+
+def close(found: Tensor, wanted: Sequence[float] | Sequence[Sequence[float]]) -> None:
+    # the vectorised cosine keeps a blank row's slope finite by 1e-8 under its root
+    torch.testing.assert_close(found, torch.tensor(wanted, dtype=torch.float64), rtol=1e-4, atol=1e-6)
+
+
+def test_the_least_used_rows_come_first_and_ties_are_broken() -> None:
+    usage = torch.tensor([[0.5, 0.0, 0.2, 0.0], [0.0, 3.0, 2.0, 1.0]])
+    assert least_used(usage, 2).argmax(2).tolist() == [[1, 3], [0, 3]]
+
+
+def test_what_is_written_to_a_fresh_row_can_be_read() -> None:
+    """A head whose gate chooses the least used row, and whose key is what it writes, finds it."""
+    module = LeastRecentlyUsed(4, controller=8, slots=20, width=6, heads=1, decay=0.9).double()
+    with torch.no_grad():
+        module.contents.load_state_dict(module.keys.state_dict())
+        for layer, bias in ((module.gates, -30.0), (module.strengths, 1e5)):
+            layer.weight.zero_()
+            layer.bias.fill_(bias)
+        inputs = 10 * drawn(2, 4)
+        memory = module(inputs[1:], module(inputs[:1], module.blank(inputs)))
+        written = module.keys(memory.hidden).tanh()
+        torch.testing.assert_close(memory.found, written, rtol=1e-3, atol=1e-3)
+        assert memory.reading[0, 0].argmax() == 1  # the second row, as the first was used before
+
+
+# ---- protocols ----
+
+
+def test_each_query_comes_next_by_itself() -> None:
+    """As if it were shown after the support set, with the last label, whatever other queries there are."""
+    learner, support = mann(), Blobs((12,)).tasks(1, shots=1).single().support
+    features, queries = drawn(WAYS, 32), drawn(3, 32, seed=1)
+    labels = F.one_hot(support.labels, WAYS).double()
+    found = learner.answer(learner.read(features, labels), queries)
+    for query, outputs in zip(queries, found, strict=True):
+        memory = learner.memory.blank(features)
+        shown = torch.cat([torch.zeros(1, WAYS), labels])
+        for x, before in zip([*features, query], shown, strict=True):
+            memory = learner.memory(torch.cat([x, before]).unsqueeze(0), memory)
+        torch.testing.assert_close(learner.head(torch.cat([memory.hidden, memory.found], 1))[0], outputs)
+
+
+def test_a_presentation_is_predicted_before_its_label_is_shown() -> None:
+    """In the sequential protocol outputs depend on earlier labels and on nothing that comes later."""
+    learner = mann(protocol="sequential")
+    x, labels = drawn(10, 12), torch.arange(WAYS).repeat(2)
+    outputs = learner.presented(Examples(x, labels, WAYS))
+    other = labels.clone()
+    other[4] = 0
+    changed = (learner.presented(Examples(x, other, WAYS)) != outputs).any(1)
+    assert changed.tolist() == [number > 4 for number in range(10)]
+
+
+def test_accuracies_are_counted_by_presentation() -> None:
+    labels = torch.tensor([1, 0, 1, 0, 0, 1])
+    outputs = F.one_hot(torch.tensor([1, 1, 1, 0, 1, 1]), 2).double()
+    found = by_presentation(outputs, Examples(torch.zeros(6), labels, 2))
+    assert {name: float(value) for name, value in found.items()} == {
+        "accuracy_1": 0.5,
+        "accuracy_2": 1.0,
+        "accuracy_3": 0.5,
+    }
+
+
+def test_the_sequential_protocol_reports_every_presentation_alike_in_every_way() -> None:
+    learner, batch = mann(protocol="sequential").eval(), Blobs((12,)).tasks(3, shots=1, queries=2)
+    figures = engine_of(learner, "loop").evaluate([batch])
+    assert set(figures) == {"loss", "accuracy", "accuracy_1", "accuracy_2", "accuracy_3"}
+    every = torch.stack([figures[f"accuracy_{k}"] for k in (1, 2, 3)]).mean(0)
+    torch.testing.assert_close(every, figures["accuracy"])
+    vectorised = engine_of(learner, "vmap").evaluate([batch])
+    for name, values in figures.items():
+        torch.testing.assert_close(vectorised[name], values, rtol=1e-9, atol=1e-12)
+    found, wanted = (engine_of(learner.train(), how).meta_gradient([batch]).gradient for how in ("vmap", "loop"))
+    for name, g in wanted.items():
+        torch.testing.assert_close(found[name], g, rtol=1e-9, atol=1e-12)
+
+
+def test_the_order_is_that_of_the_tasks_number() -> None:
+    examples = Examples(drawn(10, 2), torch.arange(10), 10)
+    orders = [in_order(examples, torch.tensor(number)).labels.tolist() for number in (0, 0, 1)]
+    assert orders[0] == orders[1] != orders[2]
+    assert sorted(orders[0]) == sorted(orders[2]) == list(range(10))
+    moved = in_order(examples, torch.tensor(1))
+    assert isinstance(moved.x, Tensor) and isinstance(examples.x, Tensor)
+    assert torch.equal(moved.x, examples.x[moved.labels])
+
+
+# ---- what it is for ----
+
+
+def forgetful(learner: MANN) -> MANN:
+    """The same learner, whose readings are blank."""
+    step = learner.memory.forward
+    learner.memory.forward = lambda x, before: _unread(step(x, before))  # type: ignore[method-assign]
+    return learner
+
+
+def _unread(memory: Memory) -> Memory:
+    return memory._replace(found=torch.zeros_like(memory.found))
+
+
+def test_queries_find_their_support_in_the_memory() -> None:
+    """Without readings outputs change, and the read weights say nothing about the slope any more."""
+    batch = Blobs((12,)).tasks(2)
+    learner = mann()
+    found, without = (engine_of(one).meta_gradient([batch]) for one in (learner, forgetful(mann())))
+    assert float((found.figures["loss"] - without.figures["loss"]).abs().min()) > 1e-6
+    assert found.gradient["memory.keys.weight"].abs().max() > 0
+    assert without.gradient["memory.keys.weight"].abs().max() == 0
+
+
+def test_renaming_the_classes_is_permuting_columns_and_rows() -> None:
+    """Labels are columns of the controller's input, outputs are rows of the head."""
+    new, task = torch.tensor([3, 0, 4, 1, 2]), Blobs((12,)).tasks(1).single()
+    learner, other = mann(), mann()
+    with torch.no_grad():
+        code = other.memory.controller.gates.weight[:, 32 : 32 + WAYS]
+        code[:, new] = code.clone()
+        for weight in (other.head.weight, other.head.bias):
+            weight[new] = weight.clone()
+    renamed = Examples(task.support.x, new[task.support.labels], WAYS)
+    x = task.query.x
+    assert isinstance(x, Tensor)
+    torch.testing.assert_close(outputs_of(other, renamed, x)[:, new], outputs_of(learner, task.support, x))
+
+
+def test_there_is_a_row_for_every_head() -> None:
+    with pytest.raises(UsageError, match=r"algo\.slots=2.*algo\.heads=4"):
+        mann(slots=2, heads=4)
