@@ -22,6 +22,7 @@ from tests.algos.suite import (
     ORDERED,
     SLOWER,
     TINY,
+    TOO_SLOW,
     TRIALS,
     UNTRAINED,
     WAYS,
@@ -236,7 +237,7 @@ def _averages(learner: Learner) -> list[tuple[Tensor, Tensor]]:
 # ---- learning ----
 
 
-@every_trained_learner
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in UNTRAINED | TOO_SLOW])
 def test_it_learns_a_tiny_problem(name: str) -> None:
     """New classes of 5-way 5-shot blobs to 85% (but for declared trials), and to less than 50% untrained."""
     trial = TRIALS.get(name, Trial())
