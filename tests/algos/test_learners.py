@@ -160,8 +160,9 @@ def test_the_order_of_examples_does_not_matter(name: str) -> None:
     support, x, _ = a_task()
     assert isinstance(support.x, Tensor)
     order = torch.randperm(len(x), generator=torch.Generator().manual_seed(0))
-    batches = {"head_batch", "inner_batch"} & options_of(name).keys()
-    learner = make(name, **dict.fromkeys(batches, 25))  # one batch holds the support set
+    # one batch holds the support set
+    whole: dict[str, Any] = {key: 25 for key in ("head_batch", "inner_batch") if key in options_of(name)}
+    learner = make(name, **whole)
     shuffled = Examples(support.x[order], support.labels[order], WAYS)
     outputs = outputs_of(learner, support, x)
     torch.testing.assert_close(outputs_of(learner, shuffled, x), outputs, rtol=1e-9, atol=1e-9)

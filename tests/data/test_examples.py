@@ -53,7 +53,7 @@ def test_it_has_no_tasks_and_says_what_to_take() -> None:
 
 
 def test_the_fingerprint_follows_content_and_splits() -> None:
-    other = {"train": np.arange(1, 6), "val": np.array([6, 7, 0]), "test": np.arange(8, 10)}
+    other: dict[Split, Any] = {"train": np.arange(1, 6), "val": np.array([6, 7, 0]), "test": np.arange(8, 10)}
     assert source().fingerprint == source().fingerprint
     assert source().fingerprint != source(other).fingerprint
 
