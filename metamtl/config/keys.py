@@ -58,6 +58,7 @@ def keys_of(library: Library, config: Mapping[str, Any], choices: Mapping[str, A
     names, and a trainer or eval option those of `default`.
     """
     chosen = library.chosen(choices) if choices is not None else _by_name(library, config)
+    chosen += _listed(library, config, chosen)
     primary = library.primary[PRIMARY]
     entries, required = dict(primary.entries), set(primary.entries)
     for option in chosen:
@@ -89,6 +90,18 @@ def _readable(option: Option) -> Mapping[str, Entry]:
 def _by_name(library: Library, config: Mapping[str, Any]) -> list[Option]:
     names = {group: _section_name(config, group) or "default" for group in library.groups}
     return library.chosen(names)
+
+
+def _listed(library: Library, config: Mapping[str, Any], chosen: Sequence[Option]) -> list[Option]:
+    """Options of which several were chosen together: Hydra records no choice then, and sections bear their names."""
+    settled = {option.group for option in chosen}
+    return [
+        option
+        for group, options in library.groups.items()
+        if group not in settled and isinstance(config.get(group), Mapping)
+        for name, option in options.items()
+        if isinstance(config[group].get(name), Mapping)
+    ]
 
 
 def _bases(library: Library, config: Mapping[str, Any], option: Option) -> list[Option]:
