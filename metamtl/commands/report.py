@@ -53,7 +53,8 @@ def main(arguments: Sequence[str]) -> int:
     if options.metric:
         chosen_metric(shown.groups, options.metric)
     write_atomic(options.output, report(snapshot, view).encode())
-    print(f"{options.output}: {len(shown.records):,} runs")
+    count = len(shown.records)
+    print(f"{options.output}: {count:,} run{'s' if count > 1 else ''}")
     return 0
 
 
