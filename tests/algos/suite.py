@@ -49,13 +49,16 @@ TRIALS = {
     # some scales and shifts under a head that no task changes say little of which class is which
     "cavia": Trial({"hidden": [64], "inner_steps": 5}, 0.55),
     # its makers of fast weights run once for every weight, which is most of its time
-    "metanet": Trial({"generator": 4}),
+    "metanet": Trial({"generator": 4}, 0.75),
     # Adam's default rate is for long training; a displacement says less of a task than a gradient of the query loss
     "reptile": Trial({"hidden": [32, 32], "inner_lr": 0.01, "inner_steps": 8, "test_steps": 20, "test_batch": 25}, 0.7),
+    # it learns to compare by itself, and its own sizes take more time than a test has
+    "snail": Trial({"filters": 16, "keys": [32, 32], "values": [32, 32]}, 0.7),
 }
 # learners that need more than 120 updates for the tiny problem
 SLOWER = {
     "cnp": 200,  # it learns to compare by itself
+    "snail": 160,
     "relation": 300,  # equal scores for all pairs are a plateau of its squared error
 }
 # learners that a test has no time to train

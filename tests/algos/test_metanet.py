@@ -104,8 +104,8 @@ def test_both_makers_of_weights_are_trained() -> None:
 
 
 def test_what_it_has_learnt_is_in_the_fast_weights() -> None:
-    learner, blobs = metanet(), Blobs((12,))
-    learn(learner, blobs, steps=60, rate=1e-2)
+    learner, blobs = metanet(generator=4), Blobs((12,))
+    learn(learner, blobs, steps=40, rate=1e-2)
     with_fast = float(figures_of_new_classes(learner, blobs)["accuracy"].mean())
     without = float(figures_of_new_classes(slowed(learner, "hidden", "output"), blobs)["accuracy"].mean())
     assert with_fast > 0.4 > 0.3 > without
