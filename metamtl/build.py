@@ -72,11 +72,16 @@ def build_parts(
     dtype = torch.float64 if trainer["precision"] == "float64" else torch.float32
     train_shape, test_shape = task_shape(trainer["task"]), task_shape(config["task"])
     family = family_of(source, *train_shapes(trainer), trained or test_shape)
+    transfer = build_transfer(config.get("transfer"))
     if backbone is None:
         torch.manual_seed(seed)
         backbone = build("backbone", config["backbone"], input_shape=tuple(source.input_shape))
-    transfer = build_transfer(config.get("transfer"))
-    transfer.reshape(backbone)
+        transfer.reshape(backbone)
+    elif transfer.reshaping:
+        raise UsageError(
+            f"transfer={transfer.reshaping[0]} changes the layers of a backbone, which several families share: take "
+            "transfer=finetune or l2sp."
+        )
     learner: Learner = build("algo", config["algo"], backbone=backbone, family=family, norm=config["backbone"]["norm"])
     _add_terms(learner, transfer, config)
     learner.to(device, dtype)

@@ -39,6 +39,11 @@ class Transfer:
         }
         return knowledge
 
+    @property
+    def reshaping(self) -> list[str]:
+        """The strategies that change the target's layers."""
+        return [name for name, strategy in self.strategies.items() if type(strategy).reshape is not Strategy.reshape]
+
     def reshape(self, backbone: nn.Module) -> None:
         """Changes the target's layers."""
         for strategy in self.strategies.values():

@@ -82,3 +82,8 @@ def test_a_source_that_is_no_run(tmp_path: Path) -> None:
     torn.write_bytes(b"torn")
     with pytest.raises(MetamtlError, match="is refused: it is no knowledge of metamtl's"):
         families_of(tmp_path, *DIGITS, *with_source("finetune", torn))
+
+
+def test_layers_that_families_share() -> None:
+    families = ("experiment=multitask/digits4", "backbone.hidden=[5]", "transfer=lora", "transfer.source=x")
+    assert "which several families share" in refused(*families)
