@@ -1,7 +1,8 @@
 """Attention transfer: where the teacher's maps are active, the learner's shall be.
 
 Zagoruyko & Komodakis (2017), Paying More Attention to Attention, ICLR, equation 2: sum_k ||Q_S/|Q_S| - Q_T/|Q_T|||^2
-with Q the mean over channels of the squared map after each block, here the mean over examples.
+with Q the mean over channels of the squared map after each block; here the mean over examples and positions, as
+the authors' code has it.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ class Maps(TaughtTerm):
         own = attention(view.network, lambda: features_of(view))
         with torch.no_grad():
             theirs = attention(self.teacher, lambda: self.taught(view.examples.x))
-        return torch.stack([(a - b).square().sum(1).mean() for a, b in zip(own, theirs, strict=True)]).sum()
+        return torch.stack([(a - b).square().mean() for a, b in zip(own, theirs, strict=True)]).sum()
 
 
 def attention(network: Network, go: Callable[[], Tensor]) -> list[Tensor]:
