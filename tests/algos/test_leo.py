@@ -1,0 +1,96 @@
+"""LEO's codes, steps and penalties against their formulas."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.distributions import Normal, kl_divergence
+
+from metamtl.algos.leo import LEO, normal
+from metamtl.backbones.noise import mix
+from metamtl.data.family import Regression
+from metamtl.errors import UsageError
+from tests.algos.suite import Blobs, make
+
+
+def leo(**changes: Any) -> LEO:
+    learner = make("leo", **changes)
+    assert isinstance(learner, LEO)
+    return learner
+
+
+def a_support_set(learner: LEO) -> tuple[Tensor, Tensor]:
+    task = Blobs((12,)).tasks(1).single()
+    return learner.network.support(task.support.x, head=False).detach(), task.support.labels
+
+
+def test_a_code_is_the_mean_over_all_pairs_with_its_class() -> None:
+    """Equation 1, pair by pair."""
+    learner = leo(code=3)
+    features, labels = a_support_set(learner)
+    hidden = learner.encoder(features)
+    rows = [learner.relation(torch.cat([a, b])) for a in hidden[labels == 2] for b in hidden]
+    mean, log_deviation = learner.encode(features, labels, 5)
+    torch.testing.assert_close(torch.cat([mean[2], log_deviation[2]]), torch.stack(rows).mean(0))
+
+
+@pytest.mark.parametrize("part", ["code", "weight"])
+def test_its_steps_are_torchs_gradient_descent(part: str) -> None:
+    learner = leo(**{"code_steps": 0, "weight_steps": 0, f"{part}_steps": 3, f"{part}_lr": 0.5})
+    features, labels = a_support_set(learner)
+    start = learner.encode(features, labels, 5)[0].detach()
+    value = (start.clone() if part == "code" else learner.decoder(start).detach()).requires_grad_()
+    optimizer = torch.optim.SGD([value], lr=0.5)
+    for _ in range(3):
+        weights = learner.decoder(value) if part == "code" else value
+        (value.grad,) = torch.autograd.grad(F.cross_entropy(features @ weights.T, labels), [value])
+        optimizer.step()
+    wanted = learner.decoder(value) if part == "code" else value
+    found = learner.fit(features, labels, 5)
+    torch.testing.assert_close(found, wanted)
+    assert not torch.allclose(found, learner.decoder(start), rtol=1e-3)  # without its steps it decodes otherwise
+
+
+def test_the_outer_loss_has_its_penalties() -> None:
+    """Equation 6; each term is the whole difference that its weight makes."""
+    task = Blobs((12,)).tasks(1).single()
+    none = {"divergence": 0.0, "code_penalty": 0.0, "orthogonality": 0.0}
+    plain = leo(**none)
+    support, _ = plain.embedded(task)
+    found = plain.solve(support, task.support.labels, 5, mix(task.number, 0))
+    codes, standard = Normal(found.mean, found.log_deviation.exp()), Normal(0.0, 1.0)
+    decoder = F.normalize(plain.decoder.weight, dim=0)
+    terms = {
+        "divergence": kl_divergence(codes, standard).mean(),
+        "code_penalty": (found.last - found.first).square().mean(),
+        "orthogonality": (decoder.T @ decoder - torch.eye(64)).square().mean(),
+    }
+    for name, term in terms.items():
+        assert float(term.detach()) > 0
+        more = leo(**{**none, name: 1.0}).outer_loss(task)[0] - plain.outer_loss(task)[0]
+        torch.testing.assert_close(more, term)
+
+
+def test_codes_are_drawn_in_training_alone_and_for_each_task() -> None:
+    learner, batch = leo(), Blobs((12,)).tasks(2)
+    task = batch.task(0)
+    other = type(task)(task.support, task.query, batch.task(1).number)
+    losses = [float(learner.outer_loss(one)[0].detach()) for one in (task, task, other)]
+    assert losses[0] == losses[1] != losses[2]
+    learner.eval()
+    assert float(learner.outer_loss(task)[0].detach()) == float(learner.outer_loss(other)[0].detach())
+
+
+def test_noise_is_standard_normal() -> None:
+    drawn = normal(torch.tensor(3), torch.zeros(200, 100, dtype=torch.float64)).flatten()
+    assert abs(float(drawn.mean())) < 0.02 and abs(float(drawn.std()) - 1) < 0.02
+    assert abs(float((drawn.abs() < 1).double().mean()) - 0.6827) < 0.01
+
+
+def test_data_without_classes_are_refused() -> None:
+    with pytest.raises(UsageError, match="algo=leo"):
+        make("leo", family=Regression("waves", 1))
