@@ -118,7 +118,7 @@ def _state(path: Path, meta: dict[str, Any], result: Result | None) -> tuple[str
         return "damaged", "It is marked as completed and has no result.json."
     if status == "running" and deserted(path):
         return "lost", f"Its process is gone without a word; `metamtl resume {path}` goes on from the last checkpoint."
-    if status not in ("running", "completed", "failed", "interrupted"):
+    if status not in ("running", "completed", "failed", "interrupted", "pruned"):
         return "damaged", f"{path / 'meta.json'} is damaged: it says no status."
     return status, meta.get("reason")
 

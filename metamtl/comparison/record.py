@@ -20,7 +20,7 @@ from metamtl.runs.meta import Kind
 from metamtl.runs.result import Result, Summary
 
 # `lost`: said to be running, by a process that is gone; `skipped`: a job of a multirun that was stopped before it
-State = Literal["running", "completed", "failed", "interrupted", "skipped", "lost", "damaged"]
+State = Literal["running", "completed", "failed", "interrupted", "pruned", "skipped", "lost", "damaged"]
 
 _TAIL = 1 << 14  # bytes at the end of a stream: several lines
 

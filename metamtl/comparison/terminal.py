@@ -50,7 +50,7 @@ def show_unfinished(console: Console, rest: Sequence[Unfinished]) -> None:
     if rest:
         _heading(console, "Without figures")
     for record, why in rest:
-        style = "yellow" if record.state in ("running", "skipped") else "red"
+        style = "yellow" if record.state in ("running", "pruned", "skipped") else "red"
         _line(console, (record.name, "cyan"), "  ", (record.state, style), f"  {why}")
 
 

@@ -13,6 +13,7 @@ STATES: Mapping[str, str] = {
     "completed": "✓ completed",
     "failed": "✗ failed",
     "interrupted": "‖ interrupted",
+    "pruned": "✂ pruned",
     "skipped": "- skipped",
     "lost": "? lost",
     "damaged": "! damaged",

@@ -171,3 +171,10 @@ def test_links_in_a_circle_and_folders_that_cannot_be_read_are_passed_by(tmp_pat
     shutil.rmtree(run.path / "checkpoints", ignore_errors=True)
     os.truncate(run.metrics_file, 0)
     assert collect([tmp_path])[0].progress() is None
+
+
+def test_a_pruned_trial_is_a_run_that_was_ended_and_no_damaged_one(tmp_path: Path) -> None:
+    run = started(tmp_path)
+    run.finish("pruned", "Its validation fell behind the median.")
+    (record,) = collect([tmp_path])
+    assert (record.state, record.reason) == ("pruned", "Its validation fell behind the median.")
