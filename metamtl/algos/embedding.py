@@ -75,8 +75,8 @@ class EmbeddingLearner(Learner):
         if self.training and self.network.norm == "running":
             features = self.network.query(joined(support, query), head=False)
             return features[: size(support)], features[size(support) :]
-        statistics = self.network.support_statistics(support)
         of_support = self.network.support(support, head=False)
+        statistics = self.network.support_statistics(support)  # after it, in the order of `adapt`: passes draw noise
         return of_support, self.network.query(query, statistics=statistics, head=False)
 
     def query_loss(self, outputs: Tensor, query: Examples) -> Tensor:

@@ -10,7 +10,8 @@ is met as a number and not differentiated again.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -23,7 +24,8 @@ from metamtl.engine.inner import Weights, gradient
 from metamtl.registry import register
 
 
-class Fast(NamedTuple):
+@dataclass(frozen=True)
+class Fast:
     """Q* [H, D]; the memory of embeddings R [S, H] and of W* [S, H, D] and [S, ways, H]."""
 
     embedding: Tensor

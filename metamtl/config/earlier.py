@@ -20,7 +20,9 @@ def completed(settings: Mapping[str, Any]) -> dict[str, Any]:
         "backbone": settings["backbone"]["name"],
         "algo": settings["algo"]["name"],
     }
-    found = {"families": {}, "references": "none", **settings}
+    found = dict(settings)
+    for key, value in {"families": {}, "references": "none"}.items():
+        found.setdefault(key, value)
     for group, name in names.items():
         option = options[group].get(name)
         if option is not None:

@@ -69,7 +69,9 @@ def test_memory_is_that_of_the_step() -> None:
     shape = shapes_of([], [*wide, "backbone.hidden=[1500,1500]", "trainer.meta_batch=1"])[0]
     found = memory.peak_mb(shape, "second", "plain loop", 1)
     assert 18 < found < 500
-    assert memory.peak_mb(shape, "second", "plain loop", 10) > found + 9 * 9
+    assert (
+        memory.peak_mb(shape, "second", "plain loop", 10) > found + 9 * 8
+    )  # nine copies more, less what the allocator had over
 
 
 @pytest.mark.slow

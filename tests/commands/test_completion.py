@@ -18,7 +18,7 @@ from tests.config.options import TOY, write
     ("line", "found"),
     [
         ("metamtl tr", "train"),
-        ("metamtl train algo=mam", "maml"),
+        ("metamtl train algo=foma", "fomaml"),
         ("metamtl train -m algo=maml,prot", "maml,protonet"),
         ("metamtl train trainer.optimizer.nes", "trainer.optimizer.nesterov="),
         ("metamtl train algo=maml algo.order=", "first second"),

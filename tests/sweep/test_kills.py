@@ -23,6 +23,7 @@ def running(sweep: Path) -> bool:
     )
 
 
+@pytest.mark.slow
 def test_two_kills_and_two_commands_at_once(tmp_path: Path) -> None:
     own = (f"sweep.trials={TRIALS}", "sweep.workers=2", "sweep.seeds=1", "sweep.pruner=median")
     process = begin(tmp_path, *TINY, *LONG, *own, "sweep.name=killed")

@@ -12,7 +12,9 @@ from typing import Any
 import numpy as np
 import torch
 
+from metamtl.build import Parts
 from metamtl.config.compose import compose, merge
+from metamtl.families import Families
 from metamtl.runs import metrics
 from metamtl.trainer.run import train_run
 from tests.data.image_files import png, unpacked
@@ -171,3 +173,8 @@ def _drawings() -> dict[str, bytes]:
 @functools.cache
 def _composed(kind: str) -> dict[str, Any]:
     return compose([*_ALL, *KINDS[kind]])
+
+
+def alone(parts: Parts) -> Families:
+    """A run of one family."""
+    return Families(parts.config, {parts.source.name: parts}, parts.learner, None)

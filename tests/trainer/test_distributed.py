@@ -16,7 +16,7 @@ from metamtl.data.opening import open_source
 from metamtl.engine.world import World, join_world
 from metamtl.trainer.streams import stream_of
 from tests.trainer.processes import PATIENCE, Running, command, start_together, training
-from tests.trainer.runs import Runs, assert_same, only_run, outcome, status, step_of, weights
+from tests.trainer.runs import Runs, alone, assert_same, only_run, outcome, status, step_of, weights
 
 EXACT = ("trainer.precision=float64", "trainer.optimizer.name=sgd", "trainer.optimizer.lr=0.1", "trainer.steps=10")
 SHARES = [  # tasks of an update over two processes: equal, unequal, and none for one of them
@@ -73,7 +73,7 @@ def _meta_gradient(config: dict[str, Any], file: Path) -> int:
 def _summed(config: dict[str, Any], world: World) -> dict[str, Any]:
     parts = build_parts(config, open_source(config))
     parts.learner.train()
-    update = stream_of(parts, parts.learner.stages[0], world).update(7)
+    update = stream_of(alone(parts), parts.learner.stages[0], world).update(7)
     tensors = dict(update.gradient)
     for number, (mean, var) in enumerate(update.statistics):
         tensors |= {f"mean{number}": mean, f"var{number}": var}

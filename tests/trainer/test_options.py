@@ -19,7 +19,7 @@ from metamtl.trainer.optim import clip, make_optimizer, rate_factor
 from metamtl.trainer.run import resume_run, train_run
 from metamtl.trainer.streams import stream_of
 from tests.trainer.processes import command, ended
-from tests.trainer.runs import Runs, only_run, outcome, weights
+from tests.trainer.runs import Runs, alone, only_run, outcome, weights
 
 OPTIMIZER = {"name": "adam", "lr": 0.1, "weight_decay": 0.0, "momentum": 0.0, "nesterov": False}
 SCHEDULE = {"name": "constant", "warmup": 0, "every": 10, "at": [], "factor": 0.5, "final": 0.0}
@@ -160,7 +160,7 @@ def test_bfloat16_is_near_float32_and_counts_exactly(runs: Runs, kind: str, engi
         parts = _parts(runs, kind, f"trainer.precision={precision}", f"engine={engine}")
         parts.learner.train()
         with parts.autocast():
-            update = stream_of(parts, parts.learner.stages[0], World(0, 1)).update(0)
+            update = stream_of(alone(parts), parts.learner.stages[0], World(0, 1)).update(0)
         assert all(g.dtype is torch.float32 for g in update.gradient.values())
         gradients.append(torch.cat([g.flatten() for g in update.gradient.values()]))
         figures.append(evaluate_episodes(parts, World(0, 1), "test", 20))

@@ -14,7 +14,7 @@ from metamtl.data.opening import open_source
 from metamtl.engine.world import World
 from metamtl.evaluation.protocol import evaluate_episodes
 from metamtl.trainer.streams import stream_of
-from tests.trainer.runs import Runs
+from tests.trainer.runs import Runs, alone
 
 ALONE = World(0, 1)
 
@@ -84,7 +84,7 @@ def test_training_losses_are_in_single_precision(runs: Runs, kind: str) -> None:
     parts = _parts(runs, kind)
     parts.learner.train()
     with parts.autocast():
-        update = stream_of(parts, parts.learner.stages[0], ALONE).update(0)
+        update = stream_of(alone(parts), parts.learner.stages[0], ALONE).update(0)
     assert {values.dtype for values in update.figures.values()} == {torch.float32}
     assert not _survives_rounding(update.figures["loss"])
 
