@@ -28,6 +28,11 @@ class Siamese(EmbeddingLearner):
         self.stages = (Stage("pairs", "pairs", distorted=distortion),)
         self.twin = nn.Linear(context["backbone"].features, units)
         self.alpha = nn.Linear(units, 1)
+        # equal twins start as one class and every difference speaks against it: from a start that has no such side,
+        # hundreds of updates go by before pairs are told apart
+        with torch.no_grad():
+            self.alpha.weight.copy_(-self.alpha.weight.abs())
+            self.alpha.bias.fill_(1.0)
 
     def minibatch_loss(self, examples: Examples) -> tuple[Tensor, Tensor]:
         """Cross-entropy of pairs, x named `first` and `second`; outputs [B, 2]: logits of different and of same."""
