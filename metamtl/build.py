@@ -75,16 +75,7 @@ def build_parts(
     transfer = build_transfer(config.get("transfer"))
     if backbone is None:
         torch.manual_seed(seed)
-        backbone = build("backbone", config["backbone"], input_shape=tuple(source.input_shape))
-        transfer.reshape(backbone)
-    elif transfer.reshaping:
-        raise UsageError(
-            f"transfer={transfer.reshaping[0]} changes the layers of a backbone, which several families share: take "
-            "transfer=finetune or l2sp."
-        )
-    learner: Learner = build("algo", config["algo"], backbone=backbone, family=family, norm=config["backbone"]["norm"])
-    _add_terms(learner, transfer, config)
-    learner.to(device, dtype)
+    learner = build_learner(config, family, tuple(source.input_shape), transfer, backbone).to(device, dtype)
     _refuse_unknown_stages(config, [stage.name for stage in learner.stages[:-1]])
     learner.network.transductive = trainer["transductive"]
     how = config["engine"]
@@ -94,6 +85,27 @@ def build_parts(
     engine = Engine(learner, learner.network, plan, noise_seed=seed)
     preparation = Preparation(source.preprocessing, device, dtype)
     return Parts(config, source, family, learner, engine, preparation, device, train_shape, test_shape, transfer)
+
+
+def build_learner(
+    config: Mapping[str, Any],
+    family: Family,
+    input_shape: tuple[int, ...],
+    transfer: Transfer,
+    backbone: nn.Module | None = None,
+) -> Learner:
+    """The learner over a new backbone, as transfer reshapes it, or over one that families share."""
+    if backbone is None:
+        backbone = build("backbone", config["backbone"], input_shape=input_shape)
+        transfer.reshape(backbone)
+    elif transfer.reshaping:
+        raise UsageError(
+            f"transfer={transfer.reshaping[0]} changes the layers of a backbone, which several families share: take "
+            "transfer=finetune or l2sp."
+        )
+    learner: Learner = build("algo", config["algo"], backbone=backbone, family=family, norm=config["backbone"]["norm"])
+    _add_terms(learner, transfer, config)
+    return learner
 
 
 def choose_device(name: str) -> torch.device:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -87,9 +88,8 @@ class Families:
         """The gradient of `module`'s weights by name, from the families' means as `FamiliesStream` names them."""
         if self.weighting is None:
             return gradient
-        names = {id(weight): name for name, weight in self.module.named_parameters()}
-        shared = self.shared_weights()
-        rows = [self._row(family, gradient, shared) for family in self.each]
+        names, shared = self._names, self.shared_weights
+        rows = [self._row(family, gradient) for family in self.each]
         losses = torch.tensor([figures[f"{family}/loss"] for family in self.each]).to(rows[0])
         update = self.weighting.combine(torch.stack(rows), losses, step)
         parts = torch.split(update.shared, [weight.numel() for weight in shared])
@@ -100,6 +100,7 @@ class Families:
                     found[names[id(weight)]] = factor * gradient[f"{family}.{name}"]
         return {**found, **{f"weighting.{name}": slope for name, slope in update.own.items()}}
 
+    @cached_property
     def shared_weights(self) -> list[nn.Parameter]:
         """The trainable weights that more than one family has."""
         holders: dict[int, list[nn.Parameter]] = {}
@@ -109,11 +110,16 @@ class Families:
                     holders.setdefault(id(weight), []).append(weight)
         return [found[0] for found in holders.values() if len(found) > 1]
 
-    def _row(self, family: str, gradient: Weights, shared: Sequence[nn.Parameter]) -> Tensor:
+    @cached_property
+    def _names(self) -> dict[int, str]:
+        """The name that `module` has for each weight, by the weight's identity."""
+        return {id(weight): name for name, weight in self.module.named_parameters()}
+
+    def _row(self, family: str, gradient: Weights) -> Tensor:
         names = {id(weight): name for name, weight in self.each[family].learner.named_parameters()}
         parts = [
             gradient[f"{family}.{names[id(weight)]}"] if id(weight) in names else torch.zeros_like(weight)
-            for weight in shared
+            for weight in self.shared_weights
         ]
         return torch.cat([part.reshape(-1) for part in parts]) if parts else torch.zeros(0)
 

@@ -9,12 +9,13 @@ from typing import Any
 
 from metamtl.comparison.compare import Comparison
 from metamtl.comparison.groups import differing_keys
-from metamtl.comparison.metrics import in_percent, readable
+from metamtl.comparison.metrics import readable
 from metamtl.comparison.names import shown_value
 from metamtl.comparison.sections import Row
 from metamtl.comparison.statistics import LEVEL, PairedTest
 from metamtl.comparison.where import resolve
 from metamtl.errors import UsageError
+from metamtl.runs.metric_names import in_percent
 
 NOTHING = "-"
 NUMBER = "number"  # of a row, by which lists below a table name it

@@ -12,10 +12,10 @@ from metamtl.comparison.columns import NOTHING, Column, known
 from metamtl.comparison.compare import Comparison
 from metamtl.comparison.differences import differences
 from metamtl.comparison.legend import legend
-from metamtl.comparison.metrics import lower_is_better
 from metamtl.comparison.sections import Row, Section
 from metamtl.comparison.unfinished import Unfinished
 from metamtl.runs.files import to_json
+from metamtl.runs.metric_names import lower_is_better
 
 _LATEX = {
     "\\": r"\textbackslash{}",

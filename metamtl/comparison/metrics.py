@@ -1,4 +1,4 @@
-"""What is known of a metric by its name: which way is better, and how its figures are shown."""
+"""Which metric a comparison is of, and how its figures are shown."""
 
 from __future__ import annotations
 
@@ -9,19 +9,7 @@ from collections.abc import Iterable
 from metamtl.comparison.groups import Group
 from metamtl.config.hints import did_you_mean, nearest
 from metamtl.errors import MetamtlError, UsageError
-
-_LOWER_IS_BETTER = frozenset({"loss", "error", "mse", "rmse", "mae", "nll", "ece", "mce", "brier", "perplexity"})
-_PERCENT = frozenset({"accuracy"})
-
-
-def lower_is_better(metric: str) -> bool:
-    """Whether the smaller figure wins; the family's name, as in `road/mse`, does not matter."""
-    return _base(metric) in _LOWER_IS_BETTER
-
-
-def in_percent(metric: str) -> bool:
-    """Whether a figure is a share that people read in percent."""
-    return _base(metric) in _PERCENT
+from metamtl.runs.metric_names import base_name, in_percent
 
 
 def chosen_metric(groups: Iterable[Group], wanted: str | None = None) -> str:
@@ -39,7 +27,7 @@ def chosen_metric(groups: Iterable[Group], wanted: str | None = None) -> str:
             raise UsageError(f"{wanted}: no run has this figure{hint} There are {', '.join(known)}.")
         return wanted
     selected = Counter(metric for record in counted for metric in record.validation if metric in record.figures)
-    measured = Counter({metric: count for metric, count in known.items() if _base(metric) != "loss"})
+    measured = Counter({metric: count for metric, count in known.items() if base_name(metric) != "loss"})
     return (selected or measured or known).most_common(1)[0][0]
 
 
@@ -48,7 +36,3 @@ def readable(metric: str, value: float, half: float = math.nan) -> str:
     scale, digits = (100.0, 2) if in_percent(metric) else (1.0, 4)
     shown = f"{scale * value:.{digits}f}"
     return shown if math.isnan(half) else f"{shown} ± {scale * half:.{digits}f}"
-
-
-def _base(metric: str) -> str:
-    return metric.rpartition("/")[2]

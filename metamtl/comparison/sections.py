@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 from metamtl.comparison.figures import Cost, GroupFigures, cost_of, episode_means, figures_of
 from metamtl.comparison.groups import Group
-from metamtl.comparison.metrics import lower_is_better
 from metamtl.comparison.statistics import Figures, PairedTest, paired_test
 from metamtl.errors import MetamtlError
+from metamtl.runs.metric_names import lower_is_better
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from metamtl.comparison.metrics import in_percent
+from metamtl.runs.metric_names import in_percent
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#8C8C8C")
 DASHES = ("solid", "dash", "dot", "dashdot")

@@ -12,12 +12,10 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from metamtl.algos.base import Learner
-from metamtl.build import Parts
+from metamtl.build import Parts, build_learner
 from metamtl.engine.world import World
 from metamtl.errors import UsageError
 from metamtl.evaluation.protocol import evaluate_episodes
-from metamtl.registry import build
 from metamtl.runs.result import summary
 
 
@@ -43,9 +41,7 @@ def chosen(parts: Parts, world: World) -> tuple[Parts, list[dict[str, Any]]]:
 def with_options(parts: Parts, options: Mapping[str, Any]) -> Parts:
     """The same weights in a learner with other options; UsageError where these change what is learnt."""
     config = {**parts.config, "algo": {**parts.config["algo"], **options}}
-    backbone = build("backbone", config["backbone"], input_shape=tuple(parts.source.input_shape))
-    norm = config["backbone"]["norm"]
-    learner: Learner = build("algo", config["algo"], backbone=backbone, family=parts.family, norm=norm)
+    learner = build_learner(config, parts.family, tuple(parts.source.input_shape), parts.transfer)
     learner = learner.to(parts.device, parts.preparation.dtype)
     try:
         learner.load_state_dict(parts.learner.state_dict())

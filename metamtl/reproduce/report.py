@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from metamtl.comparison.collect import collect
 from metamtl.comparison.figures import Cost, GroupFigures, cost_of, episode_means, figures_of
 from metamtl.comparison.groups import Group
-from metamtl.comparison.metrics import chosen_metric, lower_is_better, readable
+from metamtl.comparison.metrics import chosen_metric, readable
 from metamtl.comparison.statistics import LEVEL, PairedTest, holm, paired_test
 from metamtl.reproduce.rows import Workplace, share_of
 from metamtl.reproduce.table import TableRow
+from metamtl.runs.metric_names import lower_is_better
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from metamtl.errors import MetamtlError
 from metamtl.runs.files import clear_disk_errors, read_json, sha256_of, write_atomic, write_json
 from metamtl.runs.folder import RecordFolder
+from metamtl.runs.metric_names import in_percent
 
 
 class Summary(TypedDict):
@@ -98,7 +99,7 @@ def describe(record: Record, metric: str) -> str:
 
 def readable(metric: str, figure: Summary) -> str:
     """Mean and interval; accuracies in percent."""
-    if metric == "accuracy":
+    if in_percent(metric):
         return f"{100 * figure['mean']:.2f}% ± {100 * figure['ci95']:.2f}"
     return f"{figure['mean']:.4f} ± {figure['ci95']:.4f}"
 

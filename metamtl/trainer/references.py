@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +19,12 @@ from metamtl.errors import MetamtlError, UsageError
 from metamtl.runs.files import write_json
 from metamtl.runs.folder import RunFolder
 from metamtl.runs.lock import held
+from metamtl.runs.metric_names import lower_is_better
 from metamtl.runs.result import Result, Summary, read_episodes, read_result, summary
 
 # what may differ between a reference and the config that asks for it
 _FREE = ("label", "paths", "logger", "references", "families", "weighting", "sharing")
-Train = Callable[[dict[str, Any]], None]
+Train = Callable[[dict[str, Any]], RunFolder]
 Resume = Callable[[Path], None]
 
 
@@ -39,7 +40,8 @@ def refuse_references(config: Mapping[str, Any]) -> None:
 
 def add_references(run: RunFolder, config: Mapping[str, Any], train: Train, resume: Resume) -> str:
     """Trains or finds each family's reference, writes `references` into the run's result; a line for a person."""
-    references = {name: _reference(run, config, name, train, resume) for name in config["families"]}
+    there = _runs_below(Path(config["paths"]["outputs"]).expanduser())
+    references = {name: _reference(run, config, name, there, train, resume) for name in config["families"]}
     result = read_result(run)
     result["references"] = compared(result, read_episodes(run), references)
     write_json(run.result_file, result)
@@ -49,7 +51,7 @@ def add_references(run: RunFolder, config: Mapping[str, Any], train: Train, resu
 def compared(
     together: Result, episodes: Mapping[str, np.ndarray[Any, Any]], references: Mapping[str, RunFolder]
 ) -> dict[str, Any]:
-    """Each family together and alone, and what follows: Delta m, the rate of negative transfer, the mean rank.
+    """Each family together and alone, and what follows: Delta m and the rate of negative transfer.
 
     Delta m is the mean over families of (M - M_alone) / M_alone, negated where lower is better, so that more is better
     (Maninis, Radosavovic & Kokkinos 2019, Attentive Single-Tasking of Multiple Tasks, CVPR, equation 4). Its interval
@@ -66,7 +68,7 @@ def compared(
         families[name] = {
             "run": reference.path.name,
             "metric": metric,
-            "higher_is_better": metric != "mse",
+            "higher_is_better": not lower_is_better(metric),
             "together": record["test"][metric],
             "alone": alone["test"][metric],
             "difference": summary(pairs[~np.isnan(pairs)]),
@@ -87,34 +89,39 @@ def _delta(families: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     }
 
 
-def _reference(run: RunFolder, config: Mapping[str, Any], name: str, train: Train, resume: Resume) -> RunFolder:
+def _reference(
+    run: RunFolder,
+    config: Mapping[str, Any],
+    name: str,
+    there: Sequence[tuple[RunFolder, dict[str, Any]]],
+    train: Train,
+    resume: Resume,
+) -> RunFolder:
     own = {**family_config(config, name), "label": f"{name}-alone-s{config['seed']}", "references": "none"}
-    outputs = Path(config["paths"]["outputs"]).expanduser()
-    found = _same(outputs, own)
+    # one that another process holds does not count; a completed one goes before one that was stopped
+    same = [one for one, settings in there if settings == _comparable(own) and not held(one.path)]
+    found = min(same, key=lambda one: one.meta()["status"] != "completed", default=None)
     if found is None:
         print(f"{name} alone, for reference:", flush=True)
-        train(own)
+        found = train(own)
     elif found.meta()["status"] != "completed":
         print(f"{name} alone, for reference, goes on in {found.path}:", flush=True)
         resume(found.path)
-    reference = _same(outputs, own)
-    if reference is None or reference.meta()["status"] != "completed":
+    if found.meta()["status"] != "completed":
         raise MetamtlError(f"The reference of {name} did not finish: `metamtl resume {run.path}` tries again.")
-    return reference
+    return found
 
 
-def _same(outputs: Path, config: Mapping[str, Any]) -> RunFolder | None:
-    """A run of the same config and data, the completed ones first; one that another process holds does not count."""
-    wanted = _comparable(config)
+def _runs_below(outputs: Path) -> list[tuple[RunFolder, dict[str, Any]]]:
+    """The runs of a folder, each with what a reference must have in common with it."""
     found = []
     for meta in sorted(outputs.glob("*/meta.json")):
         try:
             run = RunFolder.open(meta.parent)
-            if _comparable(run.config()) == wanted and not held(run.path):
-                found.append(run)
+            found.append((run, _comparable(run.config())))
         except MetamtlError:  # not a run, or a damaged one
             continue
-    return min(found, key=lambda one: one.meta()["status"] != "completed", default=None)
+    return found
 
 
 def _comparable(config: Mapping[str, Any]) -> dict[str, Any]:

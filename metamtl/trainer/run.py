@@ -38,22 +38,26 @@ STRETCHED = ("cosine", "linear")  # schedules that end with the last step
 
 def train_run(
     config: dict[str, Any], command: Sequence[str], folder: Path | None = None, watch: Watch | None = None
-) -> None:
-    """Trains and tests as `config` says, in a new run folder, or as the multirun job whose `folder` is given."""
+) -> RunFolder | None:
+    """Trains and tests as `config` says, in a new run folder, or as the multirun job whose `folder` is given.
+
+    Returns the run's folder, on processes other than the first None.
+    """
     refuse_references(config)
     if folder is not None:
         run = RunFolder.claim(folder, config, command)
         with _recorded(run):
             _carry_out(config, open_sources(config), run, resume=False, watch=watch)
-        return
+        return run
     sources = open_sources(config)
     if not _first_process():
         _carry_out(config, sources, None, resume=False, watch=watch)
-        return
+        return None
     families = _built(config, sources)
     run = RunFolder.create(Path(config["paths"]["outputs"]).expanduser(), config, command, run_label(config))
     with _recorded(run):
         _carry_out(config, sources, run, resume=False, families=families, watch=watch)
+    return run
 
 
 def resume_run(folder: Path, overrides: Sequence[str] = (), watch: Watch | None = None) -> None:
@@ -112,7 +116,13 @@ def _carry_out(
 
     run_session(config, sources, run, resume, families, watch)
     if run is not None and config["references"] == "auto":
-        print(add_references(run, config, lambda own: train_run(own, sys.argv), resume_run), flush=True)
+        print(add_references(run, config, _train_alone, resume_run), flush=True)
+
+
+def _train_alone(config: dict[str, Any]) -> RunFolder:
+    run = train_run(config, sys.argv)
+    assert run is not None  # references are refused under torchrun
+    return run
 
 
 def _built(config: dict[str, Any], sources: Mapping[str, Source]) -> Families:

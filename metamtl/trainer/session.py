@@ -55,7 +55,7 @@ def run_session(
             transferred = take_over(families, world, run, fresh=content is None)
             if resume and run is not None:
                 write_config(run.config_file, config)
-            _announce(run, families, world, notes)
+            _announce(run, families, fingerprint_of(sources), world, notes)
             trainer.train()
             result = _test(families, world, run, trainer, stop, transferred)
             trackers.finish(result, "completed")
@@ -92,14 +92,14 @@ def _records(
             raise
 
 
-def _announce(run: RunFolder | None, families: Families, world: World, notes: list[str]) -> None:
+def _announce(run: RunFolder | None, families: Families, data: str, world: World, notes: list[str]) -> None:
     if run is None:
         return
     run.update_meta(
         device=str(families.first.device),
         processes=world.size,
         threads=torch.get_num_threads(),
-        data=fingerprint_of({name: parts.source for name, parts in families.each.items()}),
+        data=data,
     )
     display = Display("", 0, 0, visible=True)
     for note in notes:

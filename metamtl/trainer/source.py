@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from metamtl.build import Parts
+from metamtl.config.earlier import completed
 from metamtl.config.families import family_config
 from metamtl.data.classes import ClassSource
 from metamtl.data.examples import ExampleSource
@@ -70,16 +71,16 @@ def open_origin(path: Path) -> Origin:
 
 
 def _of_run(run: RunFolder, payload: bytes) -> Origin:
-    config, name = run.config(), None
+    config, name = completed(run.config()), None
     parameters = learner_of(payload)
-    if config.get("families"):
+    if config["families"]:
         name = next(iter(config["families"]))
         parameters = _below(parameters, f"families.{name}.")
         config = family_config(config, name)
     own = run.path / KNOWLEDGE
     return Origin(
         _below(parameters, "network."),
-        {key: value for key, value in config["backbone"].items()},
+        dict(config["backbone"]),
         {
             "run": run.path.name,
             "sha256": sha256_of(payload),
@@ -105,7 +106,7 @@ def _of_knowledge(path: Path) -> Origin:
 
 def _trained(run: RunFolder, parameters: Mapping[str, Tensor], name: str | None) -> Trained:
     """The source as it was trained, on the CPU, with its data."""
-    config = run.config()
+    config = completed(run.config())
     config = {**config, "trainer": {**config["trainer"], "device": "cpu"}}
     with torch.random.fork_rng(devices=[]):
         families = build_families(config, open_sources(config))

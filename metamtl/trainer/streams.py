@@ -156,11 +156,7 @@ class FamiliesStream(Stream):
             name: _stream_of_one(parts, parts.learner.stages[0], world) for name, parts in families.each.items()
         }
         self.count = sum(stream.count for stream in self.streams.values())
-
-    @property
-    def waited(self) -> float:  # type: ignore[override]
-        """The seconds that all have waited."""
-        return sum(stream.waited for stream in self.streams.values())
+        self.waited = 0.0
 
     def update(self, step: int) -> Update:
         """This process's share of every family's update."""
@@ -174,6 +170,7 @@ class FamiliesStream(Stream):
             total.tasks += update.tasks
             losses.append(total.figures[f"{name}/loss"])
         total.figures["loss"] = torch.cat(losses) / len(losses)
+        self.waited = sum(stream.waited for stream in self.streams.values())
         return total
 
 

@@ -45,7 +45,7 @@ TINY = {
 # learners that meet the tiny problem in another setting, or learn less of it in as many updates
 TRIALS = {
     # one hidden layer would have both to tell signal from noise and to change with the task
-    "boil": Trial({"hidden": [32, 32]}, accuracy=0.75),
+    "boil": Trial({"hidden": [32, 32]}),
     # some scales and shifts under a head that no task changes say little of which class is which
     "cavia": Trial({"hidden": [64], "inner_steps": 5}, 0.55),
     # its makers of fast weights run once for every weight, which is most of its time
@@ -57,6 +57,7 @@ TRIALS = {
 }
 # learners that need more than 120 updates for the tiny problem
 SLOWER = {
+    "boil": 200,  # the head, which no task changes, has to wait for features that do
     "cnp": 200,  # it learns to compare by itself
     "snail": 160,
     "relation": 300,  # equal scores for all pairs are a plateau of its squared error

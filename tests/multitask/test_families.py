@@ -65,7 +65,7 @@ def test_equal_weights_move_by_the_gradient_of_the_mean_loss(overrides: list[str
 
 def test_families_share_the_backbone_and_nothing_else() -> None:
     families = families_of(DIGITS)
-    shared = {id(weight) for weight in families.shared_weights()}
+    shared = {id(weight) for weight in families.shared_weights}
     for parts in families.each.values():
         names = {name for name, weight in parts.learner.named_parameters() if id(weight) in shared}
         assert names == {name for name, _ in parts.learner.named_parameters() if ".backbone." in name}

@@ -9,13 +9,14 @@ from typing import NamedTuple
 
 from metamtl.comparison.figures import figures_of
 from metamtl.comparison.groups import Group
-from metamtl.comparison.metrics import in_percent, readable
+from metamtl.comparison.metrics import readable
 from metamtl.comparison.names import shown_value
 from metamtl.comparison.record import RunRecord
 from metamtl.dashboard.blocks import STATES, Block, Cell, Link, Progress, Table, Text
 from metamtl.dashboard.pages.parts import choices, keys_between, metric_choices, metric_of
 from metamtl.dashboard.view import View
 from metamtl.dashboard.watch import Shown, Snapshot, group_identity, identity
+from metamtl.runs.metric_names import in_percent
 
 _ROWS = 100  # at a time
 _MOST_KEYS = 6

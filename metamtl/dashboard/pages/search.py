@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from metamtl.comparison.metrics import lower_is_better
 from metamtl.comparison.names import shown_value
 from metamtl.comparison.record import RunRecord
 from metamtl.dashboard.blocks import Block, Chart, Folded, Text
@@ -15,6 +14,7 @@ from metamtl.dashboard.charts import COLOURS, axis_of, layout, numbers, plain
 from metamtl.dashboard.pages.parts import choices, keys_between, metric_choices, metric_of
 from metamtl.dashboard.view import View
 from metamtl.dashboard.watch import Snapshot
+from metamtl.runs.metric_names import lower_is_better
 
 _MOST_AXES = 8
 _MOST_CHOICES = 12
