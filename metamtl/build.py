@@ -71,8 +71,9 @@ def build_parts(
     device = choose_device(trainer["device"])
     dtype = torch.float64 if trainer["precision"] == "float64" else torch.float32
     train_shape, test_shape = task_shape(trainer["task"]), task_shape(config["task"])
-    family = family_of(source, *train_shapes(trainer), trained or test_shape)
-    transfer = build_transfer(config.get("transfer"))
+    family = family_of(source, *train_shapes(trainer), trained or test_shape, told=config.get("told"))
+    # of a sequence, strategies belong to the stages
+    transfer = build_transfer(None if config.get("sequence") else config.get("transfer"))
     if backbone is None:
         torch.manual_seed(seed)
     learner = build_learner(config, family, tuple(source.input_shape), transfer, backbone).to(device, dtype)

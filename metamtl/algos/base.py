@@ -7,7 +7,7 @@ family's loss on the query set. Whatever it meta-learns are its parameters. The 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -54,6 +54,7 @@ class Learner(nn.Module, ABC):
     def __init__(self, *, backbone: nn.Module, family: Family, norm: NormKind) -> None:
         super().__init__()
         self.family = family
+        family.read(backbone)
         self.network = self.build_network(backbone, norm)
         self.terms = nn.ModuleDict()
 
@@ -92,6 +93,10 @@ class Learner(nn.Module, ABC):
         """
         raise NotImplementedError(f"{type(self).__name__} has no stage on minibatches")
 
+    def outer_weights(self) -> Mapping[str, Tensor]:
+        """The weights that transfer's outer terms read, after the loss: the network's, where a method has no others."""
+        return dict(self.network.named_parameters())
+
     def forward(self, sample: Task | Minibatch) -> Outcome:
         """Loss, figures and own meta-gradient of one task or minibatch."""
         gradient: Weights = {}
@@ -107,7 +112,7 @@ class Learner(nn.Module, ABC):
             loss, outputs = self.outer_loss(sample)
         figures = self.family.metrics(outputs, examples)
         if self.training and self.terms:
-            view = View(self.network, dict(self.network.named_parameters()), examples, outputs)
+            view = View(self.network, self.outer_weights(), examples, outputs)
             loss, parts = added(loss, self.terms.items(), "outer", view)
             figures |= parts
         return Outcome(loss, {"loss": loss, **figures}, gradient)

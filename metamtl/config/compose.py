@@ -30,6 +30,7 @@ from metamtl.config.families import compose_families
 from metamtl.config.keys import PRIMARY, Keys, keys_of
 from metamtl.config.library import Library
 from metamtl.config.schema import MismatchError
+from metamtl.config.sequence import stage_configs
 from metamtl.config.tasks import impossible_tasks
 from metamtl.errors import UsageError
 
@@ -83,7 +84,16 @@ def settle_job(
     if families and not problems:
         algo = str(choices.get("algo", settled["algo"]["name"]))
         families, problems = compose_families(families, algo, overrides, lambda texts: compose(texts, library.user))
-    return {**settled, "families": families}, problems
+    settled = {**settled, "families": families}
+    return settled, problems or _wrong_stages(settled)
+
+
+def _wrong_stages(config: Mapping[str, Any]) -> list[str]:
+    try:
+        stage_configs(config, merge)
+    except UsageError as error:
+        return list(error.problems)
+    return []
 
 
 def _settle(

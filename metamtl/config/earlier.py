@@ -13,7 +13,8 @@ from metamtl.config.library import Library
 
 def completed(settings: Mapping[str, Any]) -> dict[str, Any]:
     """The settings with every key that their options' files give a plain value and that is absent."""
-    options = Library.load().groups
+    library = Library.load()
+    options, primary = library.groups, library.primary["train"].raw
     names = {
         "trainer": "default",
         "eval": "default",
@@ -21,8 +22,11 @@ def completed(settings: Mapping[str, Any]) -> dict[str, Any]:
         "algo": settings["algo"]["name"],
     }
     found = dict(settings)
-    for key, value in {"families": {}, "references": "none"}.items():
+    added: dict[str, Any] = {"families": {}, "sequence": [], "told": None, "references": "none"}
+    for key, value in added.items():
         found.setdefault(key, value)
+    for key in ("mixing", "relatedness"):
+        found.setdefault(key, primary[key])
     for group, name in names.items():
         option = options[group].get(name)
         if option is not None:

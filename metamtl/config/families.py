@@ -44,7 +44,7 @@ def compose_families(
             *(text for text in typed if _for_all(text)),
             f"algo={spec.get('algo') or algo}",
             f"data={spec['data']}",
-            *_flattened(spec.get("set") or {}),
+            *flattened(spec.get("set") or {}),
         ]
         try:
             composed[name] = {**spec, "config": compose(overrides)}
@@ -77,10 +77,10 @@ def _for_all(text: str) -> bool:
     return key.partition(".")[0] in _FOR_ALL and key != "algo"
 
 
-def _flattened(node: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+def flattened(node: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
     """A nested mapping as overrides; a text at the top names an option of that group."""
     for key, value in node.items():
         if isinstance(value, Mapping) and value:
-            yield from _flattened(value, f"{prefix}{key}.")
+            yield from flattened(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}={json.dumps(value)}"

@@ -72,6 +72,10 @@ class Result(Record, total=False):
     best: dict[str, float]  # `step` and the validation metric, such as `val/accuracy`
     families: dict[str, Record]
     transfer: dict[str, Any]  # the strategies, and where their knowledge comes from (metamtl.transfer.knowledge)
+    relatedness: dict[
+        str, Any
+    ]  # affinities and cosines between families, means over training (metamtl.trainer.relatedness)
+    sequence: dict[str, Any]  # accuracies after every stage, ACC, BWT, FWT, forgetting (metamtl.evaluation.continual)
     references: dict[str, Any]  # each family against itself alone (metamtl.trainer.references)
     episodes_columns: list[str]  # the metric of each column of episodes.npy
     episodes_sha256: str  # of episodes.npy, which is written first

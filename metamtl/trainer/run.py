@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any
 
 from metamtl.config.compose import merge
 from metamtl.config.earlier import completed
+from metamtl.config.sequence import refuse_sequence
 from metamtl.data.source import Source
-from metamtl.errors import Interrupted, MetamtlError, Pruned
+from metamtl.errors import Interrupted, MetamtlError, Pruned, UsageError
 from metamtl.opening import fingerprint_of, open_sources
 from metamtl.runs.folder import RecordFolder, RunFolder
 from metamtl.runs.lock import hold
@@ -44,6 +45,7 @@ def train_run(
     Returns the run's folder, on processes other than the first None.
     """
     refuse_references(config)
+    refuse_sequence(config)
     if folder is not None:
         run = RunFolder.claim(folder, config, command)
         with _recorded(run):
@@ -64,6 +66,8 @@ def resume_run(folder: Path, overrides: Sequence[str] = (), watch: Watch | None 
     """Goes on with the run in `folder` from its last checkpoint; `overrides` may change what RESUMABLE names."""
     run = RunFolder.open(folder)
     config = completed(run.config())
+    if overrides and config["sequence"]:
+        raise UsageError(f"{folder} learns stages in sequence, which go on as they began: leave out {overrides[0]}.")
     if overrides:
         lengths = (f"trainer.stages.{stage}.steps" for stage in config["trainer"]["stages"])
         config = merge(config, overrides, (*RESUMABLE, *lengths))
@@ -112,6 +116,12 @@ def _carry_out(
     families: Families | None = None,
     watch: Watch | None = None,
 ) -> None:
+    if config["sequence"]:
+        from metamtl.trainer.sequence import run_sequence
+
+        assert run is not None  # sequences are refused under torchrun
+        run_sequence(config, run, lambda own, place: train_run(own, sys.argv, place), resume_run)
+        return
     from metamtl.trainer.session import run_session
 
     run_session(config, sources, run, resume, families, watch)
@@ -132,6 +142,10 @@ def _built(config: dict[str, Any], sources: Mapping[str, Source]) -> Families:
     """
     from metamtl.families import build_families
 
+    if config["sequence"]:
+        from metamtl.trainer.sequence import refuse_strategies
+
+        refuse_strategies(config)
     return build_families(config, sources)
 
 

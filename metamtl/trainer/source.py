@@ -49,7 +49,7 @@ def take_over(families: Families, world: World, run: RunFolder | None, fresh: bo
         record = asdict(Knowledge.load(file))
     knowledge = Knowledge(**world.from_first(record))
     for parts in families.each.values():
-        if fresh:
+        if fresh and transfer.sources:
             parts.transfer.start(parts.learner.network, knowledge)
         parts.transfer.remember(parts.learner.network, dict(parts.learner.terms.items()), knowledge)
         parts.learner.to(parts.device, parts.preparation.dtype)  # a teacher is built where it is needed
@@ -91,6 +91,7 @@ def _of_run(run: RunFolder, payload: bytes) -> Origin:
         },
         lambda: _trained(run, parameters, name),
         Knowledge.load(own) if own.is_file() else None,
+        _below(parameters, "terms."),
     )
 
 

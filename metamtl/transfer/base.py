@@ -7,7 +7,7 @@ target is trained: terms added to the losses, learning rates, changes of the upd
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from torch import Tensor, nn
@@ -36,7 +36,8 @@ class Trained:
 class Origin:
     """One source: its network's `parameters` by name, what rebuilds that network, and where it comes from.
 
-    `trained` opens its data and is called by those alone who need it; `before` is what the source itself was given.
+    `trained` opens its data and is called by those alone who need it; `before` is what the source itself was given, and
+    `terms` is what its own strategies saved with its learner, as `si.updates`.
     """
 
     parameters: dict[str, Tensor]
@@ -44,13 +45,14 @@ class Origin:
     provenance: dict[str, Any]
     trained: Callable[[], Trained]
     before: Knowledge | None
+    terms: dict[str, Tensor] = field(default_factory=dict)
 
 
 class Strategy:
     """Base of all strategies; `exclusive` names what only one strategy of a run may settle."""
 
     exclusive: ClassVar[str | None] = None
-    sources: ClassVar[str] = "one"  # none, one or several
+    sources: ClassVar[str] = "one"  # none, optional (one or none), one or several
 
     def extract(self, origins: Sequence[Origin], score: Score) -> Knowledge:
         """K: by default the parameters of the source.
@@ -70,7 +72,10 @@ class Strategy:
         """G: the target's initial weights, once before the first update; UsageError where they do not fit."""
 
     def remember(self, network: Network, terms: Sequence[Term], knowledge: Knowledge) -> None:
-        """Gives its terms what they compare with, at the start and whenever a run goes on."""
+        """Gives its terms what they compare with, at the start and whenever a run goes on.
+
+        The knowledge is empty in a run without a source.
+        """
 
     def rate(self, part: str, step: int) -> float:
         """The factor on the outer learning rate of a `part` (backbone or rest) at a step; 0 leaves it untouched."""

@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from metamtl.data.family import Family
+from metamtl.data.labelled import LabelledClasses
 from metamtl.data.task import size
 from metamtl.engine.network import Network
 from metamtl.engine.terms import Place, Term, View
@@ -92,7 +93,10 @@ def fisher_diagonal(trained: Trained, kind: Kind, count: int) -> dict[str, Tenso
     generator = torch.Generator().manual_seed(0)
     for number in range(size(examples.x)):
         one = examples.map(lambda tensor, at=number: tensor[at : at + 1])  # type: ignore[misc]
-        logs = F.log_softmax(network.query(one.x, dict(weights))[0], dim=0)
+        outputs = network.query(one.x, dict(weights))
+        if isinstance(trained.family, LabelledClasses):
+            outputs = trained.family.answers(outputs, one)
+        logs = F.log_softmax(outputs[0], dim=0)
         for share, label in _labels(kind, logs.detach(), int(one.labels[0]), generator):
             slopes = torch.autograd.grad(logs[label], list(weights.values()), retain_graph=True, materialize_grads=True)
             for name, slope in zip(weights, slopes, strict=True):

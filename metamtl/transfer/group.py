@@ -27,7 +27,9 @@ class Transfer:
         self._refuse_sources()
 
     def extract(self, origins: Sequence[Origin], score: Score) -> Knowledge:
-        """K of every strategy in one record."""
+        """K of every strategy in one record; of a run without a source, the strategies' names alone."""
+        if not origins:
+            return Knowledge(provenance={"strategies": list(self.strategies), "run": "", "sources": []})
         knowledge = Knowledge()
         for strategy in self.strategies.values():
             knowledge = knowledge.joined(strategy.extract(origins, score))
@@ -89,11 +91,11 @@ class Transfer:
 
     def _refuse_sources(self) -> None:
         for name, strategy in self.strategies.items():
-            if strategy.sources != "none" and not self.sources:
+            if strategy.sources not in ("none", "optional") and not self.sources:
                 raise UsageError(
                     f"transfer={name} needs a source: transfer.source=outputs/RUN, a run that has been trained."
                 )
-            if strategy.sources == "one" and len(self.sources) > 1:
+            if strategy.sources in ("one", "optional") and len(self.sources) > 1:
                 raise UsageError(f"transfer={name} takes one source, not {len(self.sources)}: name one of them.")
 
 
