@@ -10,13 +10,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from metamtl.config.compose import compose
 from metamtl.data import digit_files
 from metamtl.data.digit_domain import DigitDomain, noisy
 from metamtl.data.idx import read_idx
 from metamtl.data.source import DataPaths, Split
 from metamtl.errors import MetamtlError, UsageError
-from metamtl.registry import build
 from tests.data import digit_made
 from tests.data.image_files import real
 
@@ -24,9 +22,9 @@ SPLITS: tuple[Split, ...] = ("train", "val", "test")
 
 
 def opened(paths: DataPaths, **changes: Any) -> DigitDomain:
-    written = compose(["algo=joint", "data=digit_domain"])["data"]
-    source: DigitDomain = build("data", {**written, **changes}, paths=paths)
-    return source
+    plain = {"full": False, "digits": None, "rotate": 0.0, "noise": 0.0, "invert": False, "permute": None}
+    options: dict[str, Any] = {"domain": "mnist", "size": 28, "split_seed": 0, **plain, **changes}
+    return DigitDomain(paths=paths, **options)
 
 
 def pictures(source: DigitDomain, split: Split) -> NDArray[Any]:
