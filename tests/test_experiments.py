@@ -15,7 +15,8 @@ from metamtl.trainer.run import train_run
 from tests.algos.suite import UNTRAINED
 
 EXPERIMENTS = sorted(name for name in Library.load().groups["experiment"] if name != "none")
-NEEDS_FILES = {"omniglot", "cifar_fs", "multimnist", "table", "pets"}  # data sets that the default suite does not download
+# data sets that the default suite does not download
+NEEDS_FILES = {"omniglot", "cifar_fs", "multimnist", "table", "pets"}
 QUICK = {"omniglot/maml_5w1s", "omniglot/protonet_5w1s"}  # of those on real data, what the default suite runs
 
 
