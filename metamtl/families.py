@@ -6,7 +6,8 @@ multi-task meta-learning; with ordinary labelled families and algo=joint it is c
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -22,7 +23,8 @@ from metamtl.data.random import key_of
 from metamtl.data.source import Source, TaskShape
 from metamtl.engine.inner import Weights
 from metamtl.errors import UsageError
-from metamtl.multitask.base import Weighting
+from metamtl.multitask.base import Combined, Weighting
+from metamtl.multitask.mixing import Mixing, mixing_of
 from metamtl.registry import build
 
 
@@ -37,12 +39,16 @@ class Joined(nn.Module):
 
 @dataclass
 class Families:
-    """The parts of each family by name; `weighting` is None for one family, whose learner `module` then is."""
+    """The parts of each family by name; `weighting` is None for one family, whose learner `module` then is.
+
+    `mixing` says which families an update is made of, all of them where it is None.
+    """
 
     config: Mapping[str, Any]
     each: Mapping[str, Parts]
     module: nn.Module
     weighting: Weighting | None
+    mixing: Mixing | None = None
 
     @property
     def first(self) -> Parts:
@@ -73,11 +79,15 @@ class Families:
         for parts in self.each.values():
             parts.learner.stage, parts.learner.progress = stage, progress
 
-    def update_running(self, statistics: list[Statistics]) -> None:
-        """Moves each family's running averages; `statistics` are those of all families, one after another."""
+    def drawn(self, step: int) -> list[str]:
+        """The families that update `step` is made of."""
+        return list(self.each) if self.mixing is None else self.mixing.drawn(step)
+
+    def update_running(self, statistics: list[Statistics], step: int) -> None:
+        """Moves the families' running averages; `statistics` are those of the step's families, one after another."""
         rest = statistics
-        for parts in self.each.values():
-            network = parts.learner.network
+        for name in self.drawn(step):
+            network = self.each[name].learner.network
             count = network.running_layers
             network.update_running(rest[:count])
             rest = rest[count:]
@@ -85,20 +95,51 @@ class Families:
     # ---- one update from several gradients ----
 
     def combined(self, gradient: Weights, figures: Mapping[str, float], step: int) -> Weights:
-        """The gradient of `module`'s weights by name, from the families' means as `FamiliesStream` names them."""
+        """The gradient of `module`'s weights by name, from the families' means as `FamiliesStream` names them.
+
+        Weights that none of the step's families has are not in it. The weighting never meets what is not finite.
+        """
         if self.weighting is None:
             return gradient
-        names, shared = self._names, self.shared_weights
-        rows = [self._row(family, gradient) for family in self.each]
-        losses = torch.tensor([figures[f"{family}/loss"] for family in self.each]).to(rows[0])
-        update = self.weighting.combine(torch.stack(rows), losses, step)
-        parts = torch.split(update.shared, [weight.numel() for weight in shared])
-        found = {names[id(weight)]: part.view_as(weight) for weight, part in zip(shared, parts, strict=True)}
-        for factor, (family, parts_of) in zip(update.factors, self.each.items(), strict=True):
-            for name, weight in parts_of.learner.named_parameters():
-                if names[id(weight)] not in found and f"{family}.{name}" in gradient:
-                    found[names[id(weight)]] = factor * gradient[f"{family}.{name}"]
+        drawn = self.drawn(step)
+        rows = self.rows(gradient, drawn)
+        losses = torch.tensor([figures[f"{family}/loss"] for family in drawn]).to(rows)
+        finite = bool(rows.isfinite().all() and losses.isfinite().all())
+        update = self.weighting.combine(rows, losses, step) if finite else Combined(rows.mean(0), losses)
+        parts = torch.split(update.shared, [weight.numel() for weight in self.shared_weights])
+        shared = {id(weight): part.view_as(weight) for weight, part in zip(self.shared_weights, parts, strict=True)}
+        found: Weights = {}
+        for factor, family in zip(update.factors, drawn, strict=True):
+            for name, weight in self._own_names[family].items():
+                if f"{family}.{name}" in gradient:
+                    slope = shared[weight] if weight in shared else factor * gradient[f"{family}.{name}"]
+                    found[self._names[weight]] = slope
         return {**found, **{f"weighting.{name}": slope for name, slope in update.own.items()}}
+
+    def rows(self, gradient: Weights, families: Sequence[str]) -> Tensor:
+        """The gradients [F, P] of the shared weights, zero where a family has not that weight."""
+        rows = []
+        for family in families:
+            own = {weight: gradient.get(f"{family}.{name}") for name, weight in self._own_names[family].items()}
+            parts = [(own.get(id(weight)), weight) for weight in self.shared_weights]
+            slopes = [torch.zeros_like(weight) if slope is None else slope for slope, weight in parts]
+            rows.append(torch.cat([slope.reshape(-1) for slope in slopes]) if slopes else torch.zeros(0))
+        return torch.stack(rows)
+
+    @contextmanager
+    def moved(self, change: Tensor) -> Iterator[None]:
+        """While it is entered the shared weights stand elsewhere, moved by `change` [P]."""
+        kept = [weight.detach().clone() for weight in self.shared_weights]
+        parts = torch.split(change, [weight.numel() for weight in kept])
+        try:
+            with torch.no_grad():
+                for weight, part in zip(self.shared_weights, parts, strict=True):
+                    weight.add_(part.view_as(weight))
+            yield
+        finally:
+            with torch.no_grad():
+                for weight, was in zip(self.shared_weights, kept, strict=True):
+                    weight.copy_(was)
 
     @cached_property
     def shared_weights(self) -> list[nn.Parameter]:
@@ -115,13 +156,13 @@ class Families:
         """The name that `module` has for each weight, by the weight's identity."""
         return {id(weight): name for name, weight in self.module.named_parameters()}
 
-    def _row(self, family: str, gradient: Weights) -> Tensor:
-        names = {id(weight): name for name, weight in self.each[family].learner.named_parameters()}
-        parts = [
-            gradient[f"{family}.{names[id(weight)]}"] if id(weight) in names else torch.zeros_like(weight)
-            for weight in self.shared_weights
-        ]
-        return torch.cat([part.reshape(-1) for part in parts]) if parts else torch.zeros(0)
+    @cached_property
+    def _own_names(self) -> dict[str, dict[str, int]]:
+        """The identity of each family's weights, by the names that its learner has for them."""
+        return {
+            family: {name: id(weight) for name, weight in parts.learner.named_parameters()}
+            for family, parts in self.each.items()
+        }
 
 
 def build_families(
@@ -156,7 +197,22 @@ def build_families(
                 f"families.{name}: algo={own['algo']['name']} trains in stages, which several families in one run "
                 "cannot: take a method with one stage, such as protonet, maml or joint."
             )
-    weighting: Weighting = build("weighting", config["weighting"], families=tuple(each))
+    weighting = build_weighting(config, sources)
     like = next(next(iter(each.values())).learner.parameters())
     joined = Joined({name: parts.learner for name, parts in each.items()}, weighting.to(like.device, like.dtype))
-    return Families(config, each, joined, weighting)
+    return Families(config, each, joined, weighting, mixing_of(config["mixing"], sources, config["seed"]))
+
+
+def build_weighting(config: Mapping[str, Any], sources: Mapping[str, Source]) -> Weighting:
+    """The weighting of a run; UsageError where it cannot do with some of the families."""
+    weighting: Weighting = build(
+        "weighting", config["weighting"], families={name: source.kind for name, source in sources.items()}
+    )
+    weighting.seed = config["seed"]
+    take = config["mixing"]["take"]
+    if weighting.needs_all and take is not None and take < len(sources):
+        raise UsageError(
+            f"weighting={config['weighting']['name']} compares all families at every update: leave mixing.take at "
+            "null, or take weighting=equal."
+        )
+    return weighting

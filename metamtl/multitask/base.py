@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import ClassVar, Protocol
 
 from torch import Tensor, nn
+
+from metamtl.data.random import bits
 
 
 @dataclass(frozen=True)
@@ -22,22 +25,41 @@ class Combined:
     own: dict[str, Tensor] = field(default_factory=dict)
 
 
-class Weighting(nn.Module, ABC):
-    """Base of all weightings; `families` are the names, in the order of the rows that `combine` sees.
+class Probe(Protocol):
+    """What the families say elsewhere: at other shared weights, or on the tasks or examples of another step."""
 
-    Whatever a weighting learns are its parameters, and whatever it remembers its buffers: a checkpoint holds both.
+    def __call__(self, change: Tensor, step: int, only: int | None = None) -> tuple[Tensor, Tensor]:
+        """Gradients [F, P] and losses [F] of `step` where the shared weights are moved by `change` [P].
+
+        With `only`, those of that family alone, [1, P] and [1].
+        """
+
+
+class Weighting(nn.Module, ABC):
+    """Base of all weightings; `families` maps the names, in the order of the rows that `combine` sees, to their kinds.
+
+    What it learns through the run's optimiser are its parameters, whatever else it remembers its buffers: a checkpoint
+    holds both. `needs_all` says that every update must be made of all families. The run sets `seed` and `probe`.
     """
 
-    def __init__(self, families: Sequence[str]) -> None:
+    needs_all: ClassVar[bool] = False
+    seed: int = 0
+    probe: Probe
+
+    def __init__(self, families: Mapping[str, str]) -> None:
         super().__init__()
         self.families = tuple(families)
 
     @abstractmethod
     def combine(self, gradients: Tensor, losses: Tensor, step: int) -> Combined:
-        """The update from the gradients [F, P] of the shared weights and the losses [F], all of one step.
+        """The update from the gradients [F, P] of the shared weights and the losses [F], all of one step and finite.
 
         Anything random is drawn from `step` and the seed, so that a resumed run goes on as an unbroken one does.
         """
+
+    def random_seed(self, step: int) -> int:
+        """The seed of what is random at a step."""
+        return int(bits(self.seed, step) >> 1)
 
 
 def by_loss_weights(weights: Tensor, gradients: Tensor, own: dict[str, Tensor] | None = None) -> Combined:

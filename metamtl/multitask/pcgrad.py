@@ -5,9 +5,7 @@ Yu et al. (2020), Gradient Surgery for Multi-Task Learning, NeurIPS, algorithm 1
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
-
+from torch import Tensor
 from torchjd.aggregation import PCGradWeighting
 
 from metamtl.multitask.gramian import GramianWeighting
@@ -16,11 +14,9 @@ from metamtl.registry import register
 
 @register("weighting", "pcgrad")
 class PCGrad(GramianWeighting):
-    """Each gradient projected off those it conflicts with, in a random order, then all summed."""
+    """Each gradient projected off those it conflicts with, in a random order, then their mean."""
 
-    def __init__(self, families: Sequence[str]) -> None:
-        super().__init__(families, scale=1 / len(families))
-
-    def weighting(self) -> Any:
+    def weights(self, gramian: Tensor) -> Tensor:
         """PCGrad's weights."""
-        return PCGradWeighting()
+        weights: Tensor = PCGradWeighting()(gramian) / len(gramian)
+        return weights

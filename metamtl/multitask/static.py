@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -16,9 +17,10 @@ from metamtl.registry import register
 class Static(Weighting):
     """`weights` maps a family's name to its share; one that is not named has 1."""
 
+    needs_all: ClassVar[bool] = True
     shares: Tensor
 
-    def __init__(self, families: Sequence[str], *, weights: Mapping[str, float]) -> None:
+    def __init__(self, families: Mapping[str, str], *, weights: Mapping[str, float]) -> None:
         super().__init__(families)
         if wrong := [name for name in weights if name not in families]:
             raise UsageError(f"weighting.weights.{wrong[0]}: no such family; there are {', '.join(families)}.")

@@ -38,6 +38,7 @@ class Progress:
     waited: float = 0.0  # of these, for their data
     sums: dict[str, float] = field(default_factory=dict)  # of figures since the last line of metrics
     summed: int = 0
+    absent: dict[str, int] = field(default_factory=dict)  # of these updates, those without a figure
     first: dict[str, float] = field(default_factory=dict)  # each family's metric at the first validation
 
 

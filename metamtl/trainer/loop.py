@@ -24,11 +24,13 @@ from metamtl.runs.metrics import MetricStream
 from metamtl.trackers.group import TrackerGroup
 from metamtl.trainer import checkpoint
 from metamtl.trainer.checkpoint import Progress, State
+from metamtl.trainer.elsewhere import Elsewhere
 from metamtl.trainer.optim import clip, make_optimizer, rate_factor, set_rate
 from metamtl.trainer.progress import Display
+from metamtl.trainer.relatedness import measured
 from metamtl.trainer.run import Watch
 from metamtl.trainer.signals import STOPPING, StopRequest, interruption
-from metamtl.trainer.streams import Stream, stream_of
+from metamtl.trainer.streams import FamiliesStream, Stream, stream_of
 from metamtl.trainer.transfer import Application
 from metamtl.trainer.validation import validate
 
@@ -100,9 +102,15 @@ class Trainer:
 
     def _train_stage(self, progress: Progress) -> None:
         stream = stream_of(self.families, self.stages[progress.stage], self.world)
+        elsewhere = None
+        if self.families.weighting is not None and isinstance(stream, FamiliesStream):
+            elsewhere = self.families.weighting.probe = Elsewhere(self.families, stream, self.world)
         steps = self._steps(progress.stage)
         self.families.module.train()
         while progress.step < steps and not progress.stopped_early:
+            every = self.families.config["relatedness"]["every"]
+            if elsewhere is not None and every is not None and progress.step % every == 0:
+                self._record(progress.total, "train", measured(self.families, elsewhere, progress.step))
             stopping, better = self._step(stream, progress, steps), False
             if progress.total % self.options["validate_every"] == 0:
                 better = self._validate(progress)
@@ -165,7 +173,7 @@ class Trainer:
         state.optimizer.step()
         state.optimizer.zero_grad(set_to_none=True)
         if update.statistics:
-            self.families.update_running(update.statistics)
+            self.families.update_running(update.statistics, step)
         state.ema = checkpoint.update_ema(state.ema, module, self.options["ema"])
 
     def _not_finite(self, progress: Progress, rate: float, loss: float, norm: float) -> None:
@@ -222,18 +230,24 @@ class Trainer:
     def _log(self, progress: Progress, figures: dict[str, float], rate: float) -> None:
         if figures:  # a skipped update has none
             for name, value in {**figures, "lr": rate}.items():
+                progress.absent.setdefault(name, progress.summed)
                 progress.sums[name] = progress.sums.get(name, 0.0) + value
+            for name in progress.sums.keys() - figures.keys() - {"lr"}:  # a family that this update was made without
+                progress.absent[name] += 1
             progress.summed += 1
         speed = progress.tasks / max(progress.seconds, 1e-9)
         shown = {name: figures[name] for name in ("loss", self.families.first.family.metric) if name in figures}
         self.display.step(progress.total, shown, speed)
         if progress.total % self.options["log_every"] == 0:
             self._record_means(progress)
-            progress.sums, progress.summed = {}, 0
+            progress.sums, progress.absent, progress.summed = {}, {}, 0
 
     def _record_means(self, progress: Progress) -> None:
         if progress.summed:
-            means = {f"train/{name}": value / progress.summed for name, value in progress.sums.items()}
+            means = {
+                f"train/{name}": value / (progress.summed - progress.absent.get(name, 0))
+                for name, value in progress.sums.items()
+            }
             speed = progress.tasks / max(progress.seconds, 1e-9)
             times = {"time/tasks_per_second": speed, "time/seconds": progress.seconds}
             times["time/data_wait"] = progress.waited / max(progress.seconds, 1e-9)

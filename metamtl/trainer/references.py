@@ -23,7 +23,7 @@ from metamtl.runs.metric_names import lower_is_better
 from metamtl.runs.result import Result, Summary, read_episodes, read_result, summary
 
 # what may differ between a reference and the config that asks for it
-_FREE = ("label", "paths", "logger", "references", "families", "weighting", "sharing")
+_FREE = ("label", "paths", "logger", "references", "families", "weighting", "sharing", "mixing", "relatedness")
 Train = Callable[[dict[str, Any]], RunFolder]
 Resume = Callable[[Path], None]
 

@@ -15,6 +15,7 @@ from metamtl.engine.world import World, join_world
 from metamtl.evaluation.report import said, tested
 from metamtl.families import Families, build_families
 from metamtl.opening import fingerprint_of
+from metamtl.runs.affinity_plot import plot_affinity
 from metamtl.runs.config_file import write_config
 from metamtl.runs.folder import RunFolder
 from metamtl.runs.metrics import MetricStream
@@ -24,6 +25,7 @@ from metamtl.trackers.group import TrackerGroup, build_trackers
 from metamtl.trainer import checkpoint
 from metamtl.trainer.loop import Trainer
 from metamtl.trainer.progress import Display
+from metamtl.trainer.relatedness import summed_up
 from metamtl.trainer.run import Watch
 from metamtl.trainer.signals import StopRequest, stop_on_signals
 from metamtl.trainer.source import take_over
@@ -137,8 +139,11 @@ def _test(
     selected = "score" if families.weighting is not None else families.first.family.metric
     result["best"] = {"step": progress.best_step, f"val/{selected}": progress.best_value}
     if run is not None:
+        if related := summed_up(run, families):
+            result["relatedness"] = related
         write_result(run, result, figures)
         plot_curves(run)
+        plot_affinity(run)
         print(*said(families, result), sep="\n")
         print(f"result {run.result_file}")
     return result

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 
@@ -152,17 +152,23 @@ class FamiliesStream(Stream):
     """
 
     def __init__(self, families: Families, world: World) -> None:
+        self.families = families
         self.streams = {
             name: _stream_of_one(parts, parts.learner.stages[0], world) for name, parts in families.each.items()
         }
-        self.count = sum(stream.count for stream in self.streams.values())
         self.waited = 0.0
 
     def update(self, step: int) -> Update:
-        """This process's share of every family's update."""
+        """This process's share of the update of every family that is drawn at `step`."""
+        return self.update_of(self.families.drawn(step), step)
+
+    def update_of(self, names: Sequence[str], step: int) -> Update:
+        """The same of the families `names`."""
         total = Update({}, {}, [], 0)
         losses = []
-        for name, stream in self.streams.items():
+        self.count = sum(self.streams[name].count for name in names)
+        for name in names:
+            stream = self.streams[name]
             update, scale = stream.update(step), self.count / stream.count
             total.gradient |= {f"{name}.{weight}": g * scale for weight, g in update.gradient.items()}
             total.figures |= {f"{name}/{figure}": values * scale for figure, values in update.figures.items()}

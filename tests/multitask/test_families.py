@@ -71,7 +71,7 @@ def test_families_share_the_backbone_and_nothing_else() -> None:
         assert names == {name for name, _ in parts.learner.named_parameters() if ".backbone." in name}
     one, two, *_ = families.each.values()
     zeros, ones = (torch.full((16,), value, dtype=torch.float64) for value in (0.0, 1.0))
-    families.update_running([(ones, ones), (zeros, ones), (zeros, ones), (zeros, ones)])
+    families.update_running([(ones, ones), (zeros, ones), (zeros, ones), (zeros, ones)], 0)
     means = [parts.learner.network._norms[0].running_mean.sum() for parts in (one, two)]
     assert means[0] > 0 and means[1] == 0  # each family's averages are its own
 

@@ -1,0 +1,47 @@
+"""GradNorm: weights that make families learn at one pace, by the lengths of their gradients.
+
+Chen et al. (2018), GradNorm: Gradient Normalization for Adaptive Loss Balancing, ICML, equation 2: each step lowers
+sum_i |w_i ||g_i|| - mean_j(w_j ||g_j||) r_i^alpha| in w, with the target held fixed and r_i the family's loss over its
+first one, relative to the mean of these; then w is normalised. Gradients are those of all shared weights.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from metamtl.multitask.base import Combined, Weighting, by_loss_weights
+from metamtl.registry import register
+
+TINY = 1e-12
+
+
+@register("weighting", "gradnorm")
+class GradNorm(Weighting):
+    """`alpha` is how hard slow families are pulled along, `lr` the rate of the weights' own descent."""
+
+    needs_all: ClassVar[bool] = True
+    shares: Tensor
+    first: Tensor
+
+    def __init__(self, families: Mapping[str, str], *, alpha: float, lr: float) -> None:
+        super().__init__(families)
+        self.alpha, self.lr = alpha, lr
+        self.register_buffer("shares", torch.ones(len(families)))  # of mean one, as in the paper
+        self.register_buffer("first", torch.full((len(families),), torch.nan))
+
+    def combine(self, gradients: Tensor, losses: Tensor, step: int) -> Combined:
+        """The gradient of the weighted mean of the losses; then the weights take their own step."""
+        update = by_loss_weights(self.shares / len(losses), gradients)
+        if self.first.isnan().any():
+            self.first.copy_(losses)
+        lengths = torch.linalg.vector_norm(gradients, dim=1)
+        left = losses / self.first.clamp(min=TINY)
+        pace = left / left.mean().clamp(min=TINY)
+        excess = self.shares * lengths - (self.shares * lengths).mean() * pace**self.alpha
+        moved = (self.shares - self.lr * excess.sign() * lengths).clamp(min=TINY)
+        self.shares.copy_(moved / moved.mean())
+        return update
