@@ -112,7 +112,7 @@ class Learner(nn.Module, ABC):
             loss, outputs = self.outer_loss(sample)
         figures = self.family.metrics(outputs, examples)
         if self.training and self.terms:
-            view = View(self.network, self.outer_weights(), examples, outputs)
+            view = View(self.network, self.outer_weights(), examples, outputs, self.progress)
             loss, parts = added(loss, self.terms.items(), "outer", view)
             figures |= parts
         return Outcome(loss, {"loss": loss, **figures}, gradient)

@@ -81,7 +81,8 @@ class InnerLoop(Learner):
             of_family = self.family.loss(outputs, support)
             if not self.terms:
                 return of_family
-            return added(of_family, self.terms.items(), "inner", inner_view(self.network, fast, support, outputs))[0]
+            view = inner_view(self.network, fast, support, outputs, self.progress)
+            return added(of_family, self.terms.items(), "inner", view)[0]
 
         return loss
 

@@ -79,11 +79,15 @@ class ExampleSource(Source):
 
     def minibatch(self, split: Split, size: int, step: int, key: int) -> tuple[IntArray, NDArray[Any]]:
         """Items and labels [size] of minibatch `step`, a pure function of (key, step): a fresh order each epoch."""
-        items = self.items(split)
+        chosen = self.in_order(self.items(split), size, step, key)
+        return chosen, self.targets(chosen)
+
+    def in_order(self, items: IntArray, size: int, step: int, key: int) -> IntArray:
+        """The part [size] of `items` that step `step` takes, in a fresh order each epoch."""
         epoch, place = np.divmod(np.arange(step * size, (step + 1) * size), len(items))
         orders = {int(one): permutation(len(items), key, int(one)) for one in np.unique(epoch)}
-        chosen = items[[orders[int(one)][at] for one, at in zip(epoch, place, strict=True)]]
-        return chosen, self.targets(chosen)
+        chosen: IntArray = items[[orders[int(one)][at] for one, at in zip(epoch, place, strict=True)]]
+        return chosen
 
     def problems(self, split: Split, shape: TaskShape) -> list[str]:
         """A sentence where the split is empty; the shape of tasks is not looked at."""

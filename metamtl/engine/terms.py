@@ -23,13 +23,15 @@ Place = Literal["inner", "outer", "both"]
 class View:
     """What a term sees: the network under `weights` (all of them, by name), examples and their outputs [N, outputs].
 
-    `weights` are fast weights in an inner loop and the learner's own in the outer loss.
+    `weights` are fast weights in an inner loop and the learner's own in the outer loss; `progress` is the share of the
+    stage's updates that are done.
     """
 
     network: Network
     weights: Mapping[str, Tensor]
     examples: Examples
     outputs: Tensor
+    progress: float = 1.0
 
 
 class Term(nn.Module, ABC):
@@ -54,9 +56,11 @@ class Term(nn.Module, ABC):
         return self.at in (place, "both")
 
 
-def inner_view(network: Network, fast: Mapping[str, Tensor], examples: Examples, outputs: Tensor) -> View:
+def inner_view(
+    network: Network, fast: Mapping[str, Tensor], examples: Examples, outputs: Tensor, progress: float = 1.0
+) -> View:
     """The view of an inner loss, whose fast weights may be some of all."""
-    return View(network, {**dict(network.named_parameters()), **fast}, examples, outputs)
+    return View(network, {**dict(network.named_parameters()), **fast}, examples, outputs, progress)
 
 
 def added(

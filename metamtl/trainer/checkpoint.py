@@ -39,6 +39,7 @@ class Progress:
     sums: dict[str, float] = field(default_factory=dict)  # of figures since the last line of metrics
     summed: int = 0
     absent: dict[str, int] = field(default_factory=dict)  # of these updates, those without a figure
+    chosen: dict[str, list[float]] = field(default_factory=dict)  # step and value of what other criteria chose
     first: dict[str, float] = field(default_factory=dict)  # each family's metric at the first validation
 
 
@@ -62,7 +63,7 @@ def save(run: RunFolder, families: Families, state: State, metrics_position: int
         "engine": families.first.engine.plan.record(),
         "threads": torch.get_num_threads(),
     }
-    checkpoints.save(run.checkpoints, "last", _to_bytes(content), {"step": state.progress.total})
+    checkpoints.save(run.checkpoints, "last", to_bytes(content), {"step": state.progress.total})
 
 
 def load(run: RunFolder) -> tuple[dict[str, Any] | None, list[str]]:
@@ -86,7 +87,7 @@ def restore(content: dict[str, Any], module: nn.Module, state: State) -> None:
 
 def save_best(run: RunFolder, module: nn.Module, step: int) -> None:
     """Writes checkpoints/best.pt: the weights and buffers alone."""
-    checkpoints.save(run.checkpoints, "best", _to_bytes({"learner": module.state_dict()}), {"step": step})
+    checkpoints.save(run.checkpoints, "best", to_bytes({"learner": module.state_dict()}), {"step": step})
 
 
 def load_best(run: RunFolder, module: nn.Module, step: int | None = None) -> list[str]:
@@ -169,7 +170,8 @@ def _like_weights(ema: dict[str, Tensor], module: nn.Module) -> dict[str, Tensor
     return {name: ema[name].to(tensor.device) for name, tensor in _averageable(module).items()}
 
 
-def _to_bytes(content: dict[str, Any]) -> bytes:
+def to_bytes(content: dict[str, Any]) -> bytes:
+    """A record of tensors and plain values as a checkpoint has it."""
     buffer = io.BytesIO()
     torch.save(content, buffer)
     return buffer.getvalue()

@@ -29,6 +29,7 @@ from metamtl.trainer.optim import clip, make_optimizer, rate_factor, set_rate
 from metamtl.trainer.progress import Display
 from metamtl.trainer.relatedness import measured
 from metamtl.trainer.run import Watch
+from metamtl.trainer.selection import heard
 from metamtl.trainer.signals import STOPPING, StopRequest, interruption
 from metamtl.trainer.streams import FamiliesStream, Stream, stream_of
 from metamtl.trainer.transfer import Application
@@ -209,6 +210,7 @@ class Trainer:
         progress.validated = progress.total
         with checkpoint.averaged(families.module, self.state.ema):
             found = validate(families, self.world, progress.first)
+            others = heard(families, self.run, progress)
             better = _improves(found.score, progress.best_value, found.higher_is_better)
             if better and self.run is not None:
                 checkpoint.save_best(self.run, families.module, progress.total)
@@ -217,7 +219,7 @@ class Trainer:
         else:
             progress.stale += 1
         progress.stopped_early = self._out_of_patience(progress)
-        self._record(progress.total, "val", found.values)
+        self._record(progress.total, "val", {**found.values, **others})
         self.display.note(f"step {progress.total}: validation {found.text}{'  (best)' if better else ''}")
         if self.watch is not None:
             self.watch(progress.total, found.values)

@@ -27,6 +27,7 @@ from metamtl.trainer.loop import Trainer
 from metamtl.trainer.progress import Display
 from metamtl.trainer.relatedness import summed_up
 from metamtl.trainer.run import Watch
+from metamtl.trainer.selection import columns, described
 from metamtl.trainer.signals import StopRequest, stop_on_signals
 from metamtl.trainer.source import take_over
 
@@ -136,6 +137,8 @@ def _test(
     assert progress.best_step is not None and progress.best_value is not None  # training ends with a validation
     if transferred:
         result["transfer"] = transferred
+    if progress.chosen and run is not None:
+        result["selection"] = columns(families, run, progress, result["test"])
     selected = "score" if families.weighting is not None else families.first.family.metric
     result["best"] = {"step": progress.best_step, f"val/{selected}": progress.best_value}
     if run is not None:
@@ -145,6 +148,8 @@ def _test(
         plot_curves(run)
         plot_affinity(run)
         print(*said(families, result), sep="\n")
+        if "selection" in result:
+            print(described(result["selection"]))
         print(f"result {run.result_file}")
     return result
 

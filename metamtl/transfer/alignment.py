@@ -1,4 +1,8 @@
-"""Source examples beside the learner, whose features are to be distributed as the target's."""
+"""Source examples whose features are to be distributed as the target's.
+
+They stand beside the learner where there is a source run; otherwise a minibatch holds both, and examples without a
+label are the target's.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +12,9 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from metamtl.data.family import Family
+from metamtl.data.labelled import LabelledClasses
 from metamtl.engine.network import Network
-from metamtl.engine.terms import Term, View
+from metamtl.engine.terms import Place, Term, View
 from metamtl.errors import UsageError
 from metamtl.transfer.base import Origin, Score, Strategy
 from metamtl.transfer.carry import carry
@@ -18,10 +23,11 @@ from metamtl.transfer.teacher import features_of
 
 
 class Distance(Term):
-    """The distance between the features of fixed source examples and those of the target's."""
+    """A distance between the features of source examples and those of the target's."""
 
-    def __init__(self, weight: float) -> None:
-        super().__init__(weight, "outer")
+    def __init__(self, weight: float, at: Place = "outer") -> None:
+        super().__init__(weight, at)
+        self.register_buffer("source", None, persistent=False)
 
     def hold(self, x: Tensor) -> None:
         """Takes the source's examples."""
@@ -29,8 +35,20 @@ class Distance(Term):
 
     def value(self, view: View) -> Tensor:
         """The penalty []."""
-        source = view.network.support(self.get_buffer("source"), view.weights, head=False)
-        return self.between(source, features_of(view))
+        return self.between(*self.domains(view))
+
+    def domains(self, view: View) -> tuple[Tensor, Tensor]:
+        """The features [N, D] and [M, D] of source and target; UsageError where a minibatch has but one of them."""
+        features = features_of(view)
+        if self.source is not None:
+            return view.network.support(self.get_buffer("source"), view.weights, head=False), features
+        known = view.examples.labels >= 0
+        if known.all() or not known.any():
+            raise UsageError(
+                "transfer: without a source, examples with a label are aligned with those without; a minibatch has "
+                "only one kind: take data=digit_shift or other data with missing labels, or name a transfer.source."
+            )
+        return features[known], features[~known]
 
     @abstractmethod
     def between(self, source: Tensor, target: Tensor) -> Tensor:
@@ -38,10 +56,13 @@ class Distance(Term):
 
 
 class Alignment(Strategy):
-    """Base of both: the target begins with the source's backbone, and `examples` of the source stay beside it."""
+    """Base of all: with a source the target begins with its backbone, and `examples` of it stay beside the learner."""
+
+    sources = "optional"
 
     def __init__(self, *, weight: float, examples: int) -> None:
         self.weight, self.examples = weight, examples
+        self.labels_missing = False
 
     def extract(self, origins: Sequence[Origin], score: Score) -> Knowledge:
         """The source's weights and some of its training examples."""
@@ -52,19 +73,25 @@ class Alignment(Strategy):
         return Knowledge(parameters=origin.parameters, replay={"x": drawn.x, "y": drawn.labels})
 
     @abstractmethod
-    def term(self) -> Distance:
-        """The penalty."""
+    def penalties(self, network: Network, family: Family) -> list[Term]:
+        """The distance, and what goes with it."""
 
     def terms(self, network: Network, family: Family) -> list[Term]:
-        """One, unless its weight is zero."""
-        return [self.term()] if self.weight else []
+        """None where their weight is zero."""
+        self.labels_missing = isinstance(family, LabelledClasses)
+        return self.penalties(network, family) if self.weight else []
 
     def start(self, network: Network, knowledge: Knowledge) -> None:
         """The source's backbone."""
         carry(network, knowledge)
 
     def remember(self, network: Network, terms: Sequence[Term], knowledge: Knowledge) -> None:
-        """The source's examples."""
+        """The source's examples; UsageError where neither a source nor the data tells the domains apart."""
+        if not knowledge.replay and not self.labels_missing:
+            raise UsageError(
+                "transfer: tasks have no examples of a source: name a run as transfer.source, or take data with "
+                "missing labels, such as data=digit_shift."
+            )
         for term in terms:
-            assert isinstance(term, Distance)
-            term.hold(knowledge.replay["x"])
+            if isinstance(term, Distance) and knowledge.replay:
+                term.hold(knowledge.replay["x"])

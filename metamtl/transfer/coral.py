@@ -8,6 +8,9 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from metamtl.data.family import Family
+from metamtl.engine.network import Network
+from metamtl.engine.terms import Term
 from metamtl.registry import register
 from metamtl.transfer.alignment import Alignment, Distance
 
@@ -30,6 +33,6 @@ def covariance(features: Tensor) -> Tensor:
 class CORAL(Alignment):
     """Features of the last layer before the head."""
 
-    def term(self) -> Correlation:
+    def penalties(self, network: Network, family: Family) -> list[Term]:
         """The distance."""
-        return Correlation(self.weight)
+        return [Correlation(self.weight)]

@@ -10,6 +10,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from metamtl.data.family import Family
+from metamtl.engine.network import Network
+from metamtl.engine.terms import Term
 from metamtl.registry import register
 from metamtl.transfer.alignment import Alignment, Distance
 
@@ -34,6 +37,6 @@ class Discrepancy(Distance):
 class MMD(Alignment):
     """Features of the last layer before the head."""
 
-    def term(self) -> Discrepancy:
-        """The discrepancy."""
-        return Discrepancy(self.weight)
+    def penalties(self, network: Network, family: Family) -> list[Term]:
+        """The distance."""
+        return [Discrepancy(self.weight)]

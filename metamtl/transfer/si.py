@@ -16,6 +16,7 @@ from metamtl.data.family import Family
 from metamtl.engine.inner import Weights
 from metamtl.engine.network import Network
 from metamtl.engine.terms import Term, View
+from metamtl.errors import UsageError
 from metamtl.registry import register
 from metamtl.transfer.base import Origin, Score, Strategy
 from metamtl.transfer.carry import carry, fitting
@@ -70,7 +71,13 @@ class SI(Strategy):
         """The source's weights and their importance: that of its own path, and of those before it."""
         (origin,) = origins
         importance = dict(origin.before.importance) if origin.before is not None else {}
-        for name, values in along_path(origin, self.damping).items():
+        path = along_path(origin, self.damping)
+        if self.weight and not path:
+            raise UsageError(
+                f"transfer=si reads the path of its source's training, and {origin.provenance['run']} has kept none: "
+                "train it with transfer=si, or take transfer=ewc."
+            )
+        for name, values in path.items():
             importance[name] = importance[name] + values if name in importance else values
         return Knowledge(parameters=origin.parameters, importance=importance)
 
