@@ -24,7 +24,8 @@ class Conv4(nn.Module):
 
     `width`: channels of every block, or a list with those of each. `downsample`: max-pooling after each block, or
     convolutions of stride 2; the first `halvings` blocks do it (all where it is None). `readout`: the last map
-    flattened, its mean over space, or the last two maps flattened. `map_shape` is that of the last map, [C, H, W].
+    flattened, its mean over space, or the last two maps flattened. `map_shape` is that of the last map, [C, H, W];
+    a family that labels pixels sets `of_maps` and is given that map.
     """
 
     def __init__(
@@ -51,10 +52,15 @@ class Conv4(nn.Module):
         self.blocks = nn.Sequential(*(self._block(a, b, how, norm) for (a, b), how in pairs))
         self.readout = readout
         shapes = self._map_shapes(input_shape, widths, halving)
-        self.map_shape = shapes[-1]
-        self.features = self.map_shape[0] if readout == "mean" else math.prod(self.map_shape)
-        if readout == "last_two":
-            self.features += math.prod(shapes[-2])
+        self.map_shape, self._before = shapes[-1], shapes[-2]
+        self.of_maps = False
+
+    @property
+    def features(self) -> int:
+        """Length of the features of an image, or of each place of the last map."""
+        if self.of_maps or self.readout == "mean":
+            return self.map_shape[0]
+        return math.prod(self.map_shape) + (math.prod(self._before) if self.readout == "last_two" else 0)
 
     @staticmethod
     def _block(inputs: int, outputs: int, downsample: str, norm: NormKind) -> nn.Module:
@@ -86,10 +92,12 @@ class Conv4(nn.Module):
         return shapes
 
     def forward(self, x: Tensor) -> Tensor:
-        """Features [N, features] of images [N, C, H, W]."""
-        if self.readout == "last_two":
+        """Features [N, features] of images [N, C, H, W], or the last map [N, features, h, w]."""
+        if self.readout == "last_two" and not self.of_maps:
             before: Tensor = self.blocks[:-1](x)
             last: Tensor = self.blocks[-1](before)
             return torch.cat([torch.flatten(before, 1), torch.flatten(last, 1)], 1)
         maps: Tensor = self.blocks(x)
+        if self.of_maps:
+            return maps
         return maps.mean((2, 3)) if self.readout == "mean" else torch.flatten(maps, 1)

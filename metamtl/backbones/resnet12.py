@@ -46,7 +46,7 @@ class ResidualBlock(nn.Module):
 class ResNet12(nn.Module):
     """Images [N, C, H, W] to features [N, features]: the last map's mean over space, or the map flattened.
 
-    `map_shape` is that of the last map, [C, H, W].
+    `map_shape` is that of the last map, [C, H, W]; a family that labels pixels sets `of_maps` and is given that map.
     """
 
     def __init__(
@@ -75,12 +75,19 @@ class ResNet12(nn.Module):
         halved = 2 ** len(widths)
         self.map_shape = (channels[-1], input_shape[1] // halved, input_shape[2] // halved)
         self.readout = readout
-        self.features = channels[-1] if readout == "mean" else math.prod(self.map_shape)
+        self.of_maps = False
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, a=0.1, mode="fan_out", nonlinearity="leaky_relu")
 
+    @property
+    def features(self) -> int:
+        """Length of the features of an image, or of each place of the last map."""
+        return self.map_shape[0] if self.of_maps or self.readout == "mean" else math.prod(self.map_shape)
+
     def forward(self, x: Tensor) -> Tensor:
-        """Features [N, features] of images [N, C, H, W]."""
+        """Features [N, features] of images [N, C, H, W], or the last map [N, features, h, w]."""
         maps: Tensor = self.blocks(x)
+        if self.of_maps:
+            return maps
         return torch.mean(maps, (2, 3)) if self.readout == "mean" else torch.flatten(maps, 1)

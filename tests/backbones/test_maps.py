@@ -66,3 +66,17 @@ def test_resnet12_gives_its_last_map_or_its_mean(readout: str) -> None:
     assert network.map_shape == tuple(maps.shape[1:]) == (5, 7, 7)
     wanted = maps.mean((2, 3)) if readout == "mean" else maps.flatten(1)
     assert torch.equal(network(IMAGES), wanted) and network.features == wanted.shape[1]
+
+
+@pytest.mark.parametrize("readout", ["flatten", "mean", "last_two"])
+def test_a_family_that_labels_pixels_is_given_the_last_map(readout: str) -> None:
+    """Of either network, whatever its readout."""
+    options: dict[str, Any] = {"widths": [4, 5], "drop_rate": 0.0, "drop_block": 1, "norm": "batch"}
+    networks: list[Any] = [conv4(readout=readout, halvings=2)]
+    if readout != "last_two":
+        networks.append(ResNet12(input_shape=(1, 29, 29), readout=readout, **options))  # type: ignore[arg-type]
+    for network in networks:
+        flat = network.features
+        network.of_maps = True
+        assert torch.equal(network(IMAGES), network.blocks(IMAGES))
+        assert network.features == network.map_shape[0] <= flat
