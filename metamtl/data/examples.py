@@ -43,6 +43,7 @@ class ExampleSource(Source):
         y: NDArray[Any],
         splits: Mapping[Split, IntArray],
         output_size: int,
+        output_names: Sequence[str] = (),
         preprocessing: dict[str, Any] | None = None,
         facts: dict[str, Any] | None = None,
     ) -> None:
@@ -50,6 +51,7 @@ class ExampleSource(Source):
         if len(np.unique(every)) != len(every):
             raise MetamtlError(f"An example of {name} is in two splits.")
         self.name, self.kind, self.output_size = name, kind, output_size
+        self.output_names = tuple(output_names)
         self._x, self._y = x, y
         self._splits = {split: np.sort(items) for split, items in splits.items()}
         first = x if isinstance(x, np.ndarray) else next(iter(x.values()))

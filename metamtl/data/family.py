@@ -3,11 +3,25 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from metamtl.data.task import Examples, at_least_single
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """A figure of a whole split: the sum of some counts over all its examples, by the sum of others.
+
+    Counts are named, each with its factor: F1 is twice the entities that are right by those found and those there.
+    """
+
+    over: Mapping[str, float]
+    under: Mapping[str, float]
 
 
 class Family(ABC):
@@ -19,6 +33,8 @@ class Family(ABC):
 
     metric: str  # the figure that selects and is reported first
     higher_is_better: bool
+    # figures of a split of labelled examples that are no means over them: each the mean of some ratios
+    ratios: Mapping[str, Sequence[Ratio]] = MappingProxyType({})
 
     def __init__(self, name: str, outputs: int, classes: int = 0) -> None:
         self.name, self.outputs, self.classes = name, outputs, classes
@@ -27,6 +43,9 @@ class Family(ABC):
         """The layer from features [N, features] to outputs [N, outputs]."""
         return nn.Linear(features, self.outputs)
 
+    def read(self, backbone: nn.Module) -> None:  # noqa: B027 (most read what a backbone gives)
+        """Tells a backbone which of its features are wanted, where these are not those of a whole example."""
+
     @abstractmethod
     def loss(self, outputs: Tensor, examples: Examples) -> Tensor:
         """Mean loss [] of outputs [N, outputs]."""
@@ -34,6 +53,10 @@ class Family(ABC):
     @abstractmethod
     def metrics(self, outputs: Tensor, examples: Examples) -> dict[str, Tensor]:
         """Figures [] of one task's outputs [N, outputs]."""
+
+    def counts(self, outputs: Tensor, examples: Examples) -> dict[str, Tensor]:
+        """The counts [] of these examples that `ratios` are made of."""
+        return {}
 
 
 class Classification(Family):

@@ -31,6 +31,7 @@ class RecordedSource(Source):
         self.fingerprint = record["fingerprint"]
         self.input_shape = tuple(record["shape"])
         self.output_size = record["output_size"]
+        self.output_names = tuple(record.get("output_names", ()))
         self.labelled = bool(record.get("labelled", False))
         self.preprocessing = dict(record["preprocessing"])
         self.facts = {}
@@ -57,6 +58,7 @@ def describe_inputs(source: Source) -> dict[str, Any]:
         "fingerprint": source.fingerprint,
         "shape": list(source.input_shape),
         "output_size": source.output_size,
+        "output_names": list(source.output_names),
         "labelled": source.labelled,
         "train_classes": source.class_count("train"),
         "preprocessing": dict(source.preprocessing),

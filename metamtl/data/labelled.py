@@ -14,6 +14,7 @@ from torch import Tensor
 
 from metamtl.data.family import Classification, Family, Regression
 from metamtl.data.source import Source, TaskShape
+from metamtl.data.tagging import tagging
 from metamtl.data.task import Examples, at_least_single
 from metamtl.errors import UsageError
 
@@ -87,6 +88,8 @@ def family_of(source: Source, *shapes: TaskShape, told: Sequence[Sequence[int]] 
     """
     if told is not None:
         return _told(source, told)
+    if source.kind == "tagging":
+        return tagging(source.name, source.output_names)
     if source.labelled:
         kinds = {"classification": LabelledClasses, "regression": LabelledNumbers}
         if source.kind not in kinds:

@@ -73,6 +73,7 @@ class Source(ABC):
     fingerprint: str  # sha256 over all that settles the episodes of any split, hexadecimal
     input_shape: tuple[int, ...]  # of one example, channels first for images
     output_size: int | None  # numbers of an output; None for tasks of classes (the ways)
+    output_names: Sequence[str] = ()  # what the numbers of an output stand for, where that is known (tags)
     preprocessing: dict[str, Any]  # scale, mean, std, size, polarity: enough to treat a user's own image alike
     facts: dict[str, Any]  # what the result records: classes present per split, licence, split name ...
 

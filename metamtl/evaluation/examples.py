@@ -13,7 +13,7 @@ from metamtl.data.task import Examples
 
 
 def figures_of_examples(parts: Parts, items: IntArray) -> dict[str, Tensor]:
-    """Loss and metrics [n] of the examples `items`; a figure of a missing label is NaN, its loss zero."""
+    """Loss, metrics and counts [n] of the examples `items`; a figure of a missing label is NaN, its loss zero."""
     assert isinstance(parts.source, ExampleSource)
     x = parts.preparation.every_input(parts.source.gather(items))
     y = parts.preparation.targets(parts.source.targets(items))
@@ -24,7 +24,8 @@ def figures_of_examples(parts: Parts, items: IntArray) -> dict[str, Tensor]:
     def one(output: Tensor, label: Tensor) -> dict[str, Tensor]:
         example = Examples(output.unsqueeze(0), label.unsqueeze(0))
         found = output.unsqueeze(0)
-        return {"loss": family.loss(found, example), **family.metrics(found, example)}
+        own = {**family.metrics(found, example), **family.counts(found, example)}
+        return {"loss": family.loss(found, example), **own}
 
     figures: dict[str, Tensor] = vmap(one)(outputs, y)
     return {name: values.cpu() for name, values in figures.items()}

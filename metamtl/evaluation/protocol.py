@@ -19,6 +19,7 @@ from metamtl.data.source import IntArray, Split, TaskShape
 from metamtl.engine.world import World
 from metamtl.evaluation.examples import figures_of_examples
 from metamtl.evaluation.features import FeatureTable, worthwhile
+from metamtl.evaluation.ratios import with_ratios
 from metamtl.runs.result import Summary, summary
 
 BLOCK = 100  # episodes; the unit that processes share out
@@ -56,10 +57,11 @@ def evaluate_episodes(
                 mine[block] = figures(np.arange(start, min(start + BLOCK, episodes)))
             after_block(min(start + BLOCK, episodes), episodes)
     blocks = {block: found for part in world.gather(mine) for block, found in part.items()}
-    return {
+    found = {
         name: np.concatenate([blocks[block][name].double().numpy() for block in range(len(starts))])
         for name in blocks[0]
     }
+    return with_ratios(found, parts.family.ratios) if isinstance(parts.source, ExampleSource) else found
 
 
 def _figures_of(parts: Parts, world: World, split: Split, episodes: int) -> Callable[[IntArray], dict[str, Tensor]]:

@@ -30,7 +30,8 @@ def validate(families: Families, world: World, before: dict[str, float]) -> Vali
         metric, of = parts.family.metric, families.prefix(name)
         found = summaries(parts, figures)
         now[name] = found[metric]
-        values |= {f"val/{of}{figure}": each["mean"] for figure, each in found.items()}
+        # those of single classes (`f1/artist`) are for the test
+        values |= {f"val/{of}{figure}": each["mean"] for figure, each in found.items() if "/" not in figure}
         values[f"val/{of}{metric}_ci95"] = now[name]["ci95"]
     text = ", ".join(
         f"{families.prefix(name)}{parts.family.metric} {readable(parts.family.metric, now[name])}"

@@ -1,0 +1,104 @@
+"""Families that label the words of a sentence: with a class each, or with the entities that they belong to.
+
+Labels [N, L] are -1 where a word has none to give: at padding, and at the later pieces of a word. Figures are those of
+the whole split, over all its words or entities.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from metamtl.data.entities import right_found_there
+from metamtl.data.family import Family, Ratio
+from metamtl.data.task import Examples, at_least_single
+from metamtl.errors import UsageError
+
+
+class Tagging(Family):
+    """Cross-entropy and accuracy over words; `tags` are the classes."""
+
+    metric = "accuracy"
+    higher_is_better = True
+
+    def __init__(self, name: str, tags: Sequence[str]) -> None:
+        super().__init__(name, len(tags))
+        self.tags = tuple(tags)
+        self.ratios: Mapping[str, Sequence[Ratio]] = {"accuracy": (Ratio({"hits": 1}, {"words": 1}),)}
+
+    def read(self, backbone: nn.Module) -> None:
+        """Asks for the features of words."""
+        if not hasattr(backbone, "of_words"):
+            raise UsageError(f"{self.name} labels words, of which this backbone knows nothing: take text or hf.")
+        backbone.of_words = True  # type: ignore[assignment]
+
+    def loss(self, outputs: Tensor, examples: Examples) -> Tensor:
+        """Mean cross-entropy [] of outputs [N, L, tags] over the words that have a label."""
+        labels, known = examples.labels.flatten(), examples.labels.flatten() >= 0
+        each = F.cross_entropy(at_least_single(outputs).flatten(0, 1), labels.clamp(min=0), reduction="none")
+        return each.masked_fill(~known, 0.0).sum() / known.sum().clamp(min=1)
+
+    def metrics(self, outputs: Tensor, examples: Examples) -> dict[str, Tensor]:
+        """`ratios` of these examples alone; NaN where one has nothing to count."""
+        counts = self.counts(outputs, examples)
+        return {name: _mean(counts, each) for name, each in self.ratios.items() if "/" not in name}
+
+    def counts(self, outputs: Tensor, examples: Examples) -> dict[str, Tensor]:
+        """`words` that have a label, and `hits` among them."""
+        labels = examples.labels
+        number = at_least_single(outputs).dtype
+        hits = (outputs.argmax(2) == labels).sum()  # -1 is never an argmax
+        return {"hits": hits.to(number), "words": (labels >= 0).sum().to(number)}
+
+
+class Entities(Tagging):
+    """F1, precision and recall over entities, of all types together and of each as `f1/TYPE`.
+
+    `tags` are O, B-a, I-a, B-b, I-b and so on, see `metamtl.data.entities`.
+    """
+
+    metric = "f1"
+
+    def __init__(self, name: str, tags: Sequence[str]) -> None:
+        super().__init__(name, tags)
+        self.types = tuple(tag.removeprefix("B-") for tag in tags[1::2])
+        every = _of_entities("", [f"/{one}" for one in self.types])
+        single = [_of_entities(f"/{one}", [f"/{one}"]) for one in self.types]
+        self.ratios = {**self.ratios, **every, **{key: each for figures in single for key, each in figures.items()}}
+
+    def counts(self, outputs: Tensor, examples: Examples) -> dict[str, Tensor]:
+        """Those of words; and of each type the entities that are right, found and there."""
+        counts = super().counts(outputs, examples)
+        of_entities = right_found_there(outputs.argmax(2), examples.labels, len(self.types))
+        for kind, numbers in zip(("right", "found", "there"), of_entities, strict=True):
+            of_type = numbers.to(counts["words"].dtype).unbind(0)
+            counts |= {f"{kind}/{one}": number for one, number in zip(self.types, of_type, strict=True)}
+        return counts
+
+
+def tagging(name: str, tags: Sequence[str]) -> Tagging:
+    """The family of these tags: entities where the first is O, else classes of words."""
+    return Entities(name, tags) if tags[0] == "O" else Tagging(name, tags)
+
+
+def _of_entities(suffix: str, types: Sequence[str]) -> dict[str, Sequence[Ratio]]:
+    """F1, precision and recall over the entities of some types."""
+    right, found, there = ({f"{kind}{one}": 1.0 for one in types} for kind in ("right", "found", "there"))
+    twice = {name: 2.0 for name in right}
+    return {
+        f"f1{suffix}": (Ratio(twice, {**found, **there}),),
+        f"precision{suffix}": (Ratio(right, found),),
+        f"recall{suffix}": (Ratio(right, there),),
+    }
+
+
+def _mean(counts: Mapping[str, Tensor], ratios: Sequence[Ratio]) -> Tensor:
+    each = [_sum(counts, ratio.over) / _sum(counts, ratio.under) for ratio in ratios]
+    return sum(each[1:], each[0]) / len(each)
+
+
+def _sum(counts: Mapping[str, Tensor], factors: Mapping[str, float]) -> Tensor:
+    parts = [factor * counts[name] for name, factor in factors.items()]
+    return sum(parts[1:], parts[0])
