@@ -8,20 +8,15 @@ make no longer a step than with equal weights.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from metamtl.multitask.gramian import GramianWeighting
+from metamtl.multitask.simplex import Vector, length, minimised
 from metamtl.registry import register
-
-Vector = NDArray[np.float64]
-ITERATIONS = 500
-TOLERANCE = 1e-10  # of a move of the weights
 
 
 @register("weighting", "cagrad")
@@ -47,46 +42,11 @@ class CAGrad(GramianWeighting):
 
 
 def worst_off(products: Vector, toward: Vector, radius: float) -> Vector:
-    """The weights w [F] on the simplex that minimise w `toward` + radius sqrt(w `products` w), a convex problem.
-
-    By accelerated projected gradient steps with backtracking and restarts.
-    """
+    """The weights w [F] on the simplex that minimise w `toward` + radius sqrt(w `products` w)."""
     scale = products.diagonal().max()
     products, toward, radius = products / scale, toward / scale, radius / np.sqrt(scale)
-
-    def value(w: Vector) -> float:
-        return float(w @ toward) + radius * length(products, w)
-
-    w = ahead = np.full(len(toward), 1 / len(toward))
-    momentum, rate = 1.0, 1.0
-    for _ in range(ITERATIONS):
-        slope = toward + radius * products @ ahead / max(length(products, ahead), 1e-12)
-        while True:
-            after = on_simplex(ahead - rate * slope)
-            move = after - ahead
-            if value(after) <= value(ahead) + slope @ move + move @ move / (2 * rate) + 1e-15 or rate < 1e-12:
-                break
-            rate /= 2
-        if value(after) > value(w):  # the momentum led astray
-            if momentum == 1.0:
-                break
-            ahead, momentum = w, 1.0
-            continue
-        moved, grown = after - w, (1 + np.sqrt(1 + 4 * momentum**2)) / 2
-        ahead, w, momentum = on_simplex(after + (momentum - 1) / grown * moved), after, grown
-        if np.abs(moved).max() < TOLERANCE:
-            break
-    return w
-
-
-def length(products: Vector, w: Vector) -> float:
-    """Of the gradients' sum with weights w [F], from their inner products [F, F]."""
-    return math.sqrt(max(float(w @ products @ w), 0.0))
-
-
-def on_simplex(point: Vector) -> Vector:
-    """The nearest weights that are not negative and sum to one (Duchi et al. 2008, ICML, figure 1)."""
-    ordered = np.sort(point)[::-1]
-    excess = (np.cumsum(ordered) - 1) / np.arange(1, len(point) + 1)
-    nearest: Vector = np.maximum(point - excess[ordered > excess][-1], 0.0)
-    return nearest
+    return minimised(
+        lambda w: float(w @ toward) + radius * length(products, w),
+        lambda w: toward + radius * products @ w / max(length(products, w), 1e-12),
+        len(toward),
+    )

@@ -1,0 +1,307 @@
+"""What holds for every weighting that conf/ offers; and each against a plain reading of its paper's formula."""
+
+from __future__ import annotations
+
+import copy
+import io
+import itertools
+from collections.abc import Sequence
+
+import pytest
+import torch
+from torch import Tensor
+
+from metamtl.errors import UsageError
+from metamtl.multitask.base import Combined, Weighting
+from metamtl.multitask.relatedness import affinities
+from tests.multitask.bowls import WEIGHTINGS, Bowls, weighting_of
+
+CENTRES = [[2.0, 0.5, -1.0], [-1.0, 1.5, 0.5], [0.5, -2.0, 1.0]]
+BY_ANGLE = ["aligned", "cagrad", "imtl", "mgda", "pcgrad"]
+FIXED = ["equal", "static", "rlw", "dwa"]  # how long a gradient or how large a loss is changes no weight
+MEMORYLESS = [*BY_ANGLE, "equal", "rlw", "static"]
+CONFLICT = torch.tensor([[1.0, 0.0, 0.0], [-2.0, 1.0, 0.0]], dtype=torch.float64)
+
+
+def combined(name: str, gradients: Tensor, losses: Tensor, step: int = 0, seed: int = 0) -> Combined:
+    """The first update of a weighting, with losses that stay where they are."""
+    weighting = weighting_of(name, ["classification"] * len(losses), seed).to(gradients.dtype)
+    weighting.probe = lambda change, step, only=None: (
+        (gradients, losses) if only is None else (gradients[only, None], losses[only, None])
+    )
+    return weighting.combine(gradients, losses, step)
+
+
+def three(name: str, seed: int = 0) -> Weighting:
+    return weighting_of(name, ["classification"] * 3, seed)
+
+
+def drawn(shape: Sequence[int], seed: int = 0) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+# ---- what holds for all ----
+
+
+@pytest.mark.parametrize("name", sorted(set(WEIGHTINGS) - {"rlw"}))
+def test_equal_losses_and_gradients_give_equal_shares(name: str) -> None:
+    """Of sum one, also after steps, so that the run's rate means the same under every weighting."""
+    bowls = Bowls([CENTRES[0]] * 4)
+    alone = Bowls([CENTRES[0]])
+    weighting = weighting_of(name, ["classification"] * 4)
+    for step in range(3):
+        weighting.probe = bowls
+        update = weighting.combine(*bowls.at(bowls.weights), step)
+        torch.testing.assert_close(update.factors, torch.full((4,), 0.25, dtype=torch.float64))
+        own = weighting_of(name, ["classification"])
+        own.probe = alone
+        torch.testing.assert_close(update.shared, own.combine(*alone.at(alone.weights), step).shared)
+
+
+@pytest.mark.parametrize("name", WEIGHTINGS)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+def test_it_goes_on_from_a_saved_state_bit_for_bit(name: str, dtype: torch.dtype) -> None:
+    options = {"every": 2} if name == "dwa" else {}
+    whole, again = (weighting_of(name, ["classification"] * 3, **options).to(dtype) for _ in range(2))
+    bowls = Bowls(CENTRES, [1.0, 5.0, 0.2])
+    for tensor in ("centres", "steepness", "height", "weights"):
+        setattr(bowls, tensor, getattr(bowls, tensor).to(dtype))
+    bowls.descend(whole, range(5))
+    file = io.BytesIO()
+    torch.save(whole.state_dict(), file)
+    same = copy.deepcopy(bowls)
+    again.load_state_dict(torch.load(io.BytesIO(file.getvalue()), weights_only=True))
+    first, second = bowls.descend(whole, range(5, 9)), same.descend(again, range(5, 9))
+    assert torch.equal(torch.stack(first), torch.stack(second)) and torch.equal(bowls.weights, same.weights)
+    assert first[0].dtype == bowls.weights.dtype == dtype
+
+
+@pytest.mark.parametrize("name", WEIGHTINGS)
+def test_float32_is_near_float64(name: str) -> None:
+    gradients, losses = drawn((3, 8)), drawn((3,)).abs() + 0.1
+    exact, rounded = combined(name, gradients, losses), combined(name, gradients.float(), losses.float())
+    assert rounded.shared.dtype == rounded.factors.dtype == torch.float32
+    torch.testing.assert_close(rounded.shared.double(), exact.shared, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", WEIGHTINGS)
+@pytest.mark.parametrize("zero", [[0], [0, 1, 2]], ids=["one", "all"])
+def test_it_stays_finite_where_gradients_and_losses_are_zero(name: str, zero: list[int]) -> None:
+    """As where no example of a minibatch has that family's label."""
+    gradients, losses = drawn((3, 5)), torch.ones(3, dtype=torch.float64)
+    gradients[zero], losses[zero] = 0.0, 0.0
+    weighting = three(name)
+    weighting.probe = lambda change, step, only=None: (
+        (gradients, losses) if only is None else (gradients[only, None], losses[only, None])
+    )
+    for step in range(3):
+        update = weighting.combine(gradients, losses, step)
+        for tensor in (update.shared, update.factors, *update.own.values(), *weighting.state_dict().values()):
+            assert tensor.isfinite().all()
+
+
+@pytest.mark.parametrize("name", MEMORYLESS)
+def test_a_step_is_as_long_as_the_gradients_are(name: str) -> None:
+    """Of degree one: a loss in other units is a loss with another rate."""
+    gradients, losses = drawn((3, 5)), torch.ones(3, dtype=torch.float64)
+    once, scaled = combined(name, gradients, losses), combined(name, 1e3 * gradients, losses)
+    torch.testing.assert_close(scaled.shared, 1e3 * once.shared, rtol=1e-4, atol=1e-3)
+
+
+@pytest.mark.parametrize("name", FIXED)
+def test_fixed_weights_do_not_look_at_scales(name: str) -> None:
+    once, scaled = (Bowls(CENTRES, [scale, 1.0, 1.0]).descend(three(name), range(3), 0.0) for scale in (1.0, 50.0))
+    torch.testing.assert_close(torch.stack(scaled), torch.stack(once))
+
+
+@pytest.mark.parametrize("name", ["imtl", "famo"])
+def test_the_direction_is_free_of_one_familys_scale(name: str) -> None:
+    gradients, losses, scale = drawn((3, 5)), drawn((3,)).abs() + 0.1, torch.tensor([50.0, 1.0, 1.0]).double()
+    once, scaled = combined(name, gradients, losses), combined(name, scale[:, None] * gradients, scale * losses)
+    cosine = torch.nn.functional.cosine_similarity(once.shared, scaled.shared, dim=0)
+    assert cosine == pytest.approx(1, abs=1e-9)
+
+
+@pytest.mark.parametrize("name", ["mgda", "gradnorm", "uncertainty"])
+def test_a_family_of_larger_scale_comes_to_weigh_less(name: str) -> None:
+    factors = Bowls([CENTRES[0]] * 2, [9.0, 1.0]).descend(weighting_of(name, ["classification"] * 2), range(60), 0.02)
+    assert factors[-1][0] < 0.7 * factors[-1][1]
+
+
+@pytest.mark.parametrize("name", BY_ANGLE)
+def test_a_conflict_is_resolved(name: str) -> None:
+    """The mean gradient raises the first loss; cagrad, which stays near it, raises it less."""
+    losses = torch.ones(2, dtype=torch.float64)
+    plain = (CONFLICT @ CONFLICT.mean(0)).min()
+    assert plain < 0
+    worst = (CONFLICT @ combined(name, CONFLICT, losses).shared).min()
+    assert worst > plain / 2 if name == "cagrad" else worst > -1e-6
+
+
+def test_every_weighting_that_looks_elsewhere_or_remembers_needs_all_families() -> None:
+    assert {name for name in WEIGHTINGS if not three(name).needs_all} == set(MEMORYLESS) - {"static"}
+
+
+# ---- each against its paper ----
+
+
+def test_uncertainty_is_the_likelihood_of_numbers_and_the_tempered_one_of_classes() -> None:
+    errors, variances = drawn((40,)), torch.tensor([0.7, 1.9], dtype=torch.float64)
+    losses = torch.stack([errors.square().mean(), torch.tensor(1.3, dtype=torch.float64)])
+    weighting = weighting_of("uncertainty", ["regression", "classification"])
+    weighting.load_state_dict({"log_variances": variances.log()})
+    update = weighting.combine(torch.eye(2, dtype=torch.float64), losses, 0)
+    logs, moving = variances.log().requires_grad_(), errors.clone().requires_grad_()
+    normal = torch.distributions.Normal(torch.zeros(40, dtype=torch.float64), (logs[0] / 2).exp())
+    density = normal.log_prob(moving)  # type: ignore[no-untyped-call]
+    tempered = losses[1] * torch.exp(-logs[1]) + logs[1] / 2
+    wanted = torch.autograd.grad((-density.mean() + tempered) / 2, [logs, moving])
+    torch.testing.assert_close(update.own["log_variances"], wanted[0])
+    torch.testing.assert_close(update.factors[0] * 2 * errors / 40, wanted[1])
+    torch.testing.assert_close(update.factors[1], torch.exp(-variances.log()[1]) / 2)
+
+
+def test_dwa_weighs_by_the_fall_between_two_epochs() -> None:
+    weighting = weighting_of("dwa", ["classification"] * 2, temperature=2.0, every=3)
+    losses = 3 * drawn((9, 2)).abs()
+    factors = [weighting.combine(torch.eye(2).double(), row, step).factors for step, row in enumerate(losses)]
+    torch.testing.assert_close(torch.stack(factors[:6]), torch.full((6, 2), 0.5, dtype=torch.float64))
+    epochs = losses.reshape(3, 3, 2).mean(1)
+    torch.testing.assert_close(factors[6], torch.softmax(epochs[1] / epochs[0] / 2.0, 0))
+
+
+def test_random_weights_differ_by_step_and_seed_and_are_equal_on_average() -> None:
+    one, two, losses = three("rlw"), three("rlw", seed=1), torch.ones(3, dtype=torch.float64)
+    first = [one.combine(torch.eye(3).double(), losses, step).factors for step in range(600)]
+    other = two.combine(torch.eye(3).double(), losses, 0).factors
+    assert not torch.allclose(first[0], first[1]) and not torch.allclose(first[0], other)
+    torch.testing.assert_close(torch.stack(first).sum(1), torch.ones(600, dtype=torch.float64))
+    torch.testing.assert_close(torch.stack(first).mean(0), torch.full((3,), 1 / 3).double(), rtol=0, atol=0.04)
+
+
+def test_gradnorm_descends_the_distance_from_a_common_pace() -> None:
+    weighting, bowls = weighting_of("gradnorm", ["classification"] * 3, alpha=1.5, lr=0.01), Bowls(CENTRES, [1, 3, 0.5])
+    first = bowls.at(bowls.weights)[1]
+    shares = torch.ones(3, dtype=torch.float64)
+    for step in range(4):
+        gradients, losses = bowls.at(bowls.weights)
+        torch.testing.assert_close(weighting.combine(gradients, losses, step).factors, shares / 3)
+        bowls.weights = bowls.weights - 0.05 * shares @ gradients / 3
+        moving = shares.clone().requires_grad_()
+        lengths = moving * gradients.norm(dim=1)
+        left = losses / first
+        target = (lengths.mean() * (left / left.mean()) ** 1.5).detach()
+        (slope,) = torch.autograd.grad((lengths - target).abs().sum(), moving)
+        shares = (shares - 0.01 * slope) * 3 / (shares - 0.01 * slope).sum()
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_mgda_is_the_shortest_step_in_the_hull(seed: int) -> None:
+    gradients = drawn((3, 2), seed)
+    found = combined("mgda", gradients, torch.ones(3).double())
+    assert found.factors.min() >= 0 and found.factors.sum() == pytest.approx(1)
+    grid = torch.cartesian_prod(*[torch.linspace(0, 1, 101).double()] * 2)
+    grid = torch.cat([grid, 1 - grid.sum(1, keepdim=True)], 1)
+    assert found.shared.norm() <= (grid[grid[:, 2] >= 0] @ gradients).norm(dim=1).min() + 1e-9
+
+
+def test_pcgrad_loses_what_points_against_the_others() -> None:
+    a, b = CONFLICT
+    wanted = (a - (a @ b) / (b @ b) * b + b - (a @ b) / (a @ a) * a) / 2
+    torch.testing.assert_close(combined("pcgrad", CONFLICT, torch.ones(2).double()).shared, wanted)
+    agreeing = torch.tensor([[1.0, 0.0], [1.0, 1.0]]).double()
+    found = combined("pcgrad", agreeing, torch.ones(2).double()).shared
+    torch.testing.assert_close(found, agreeing.mean(0))
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_cagrad_helps_the_worst_off_most_near_the_mean(seed: int) -> None:
+    gradients = drawn((3, 2), seed)
+    step = combined("cagrad", gradients, torch.ones(3).double()).shared * 1.4  # undivided
+    mean = gradients.mean(0)
+    radius = 0.4 * mean.norm()
+    assert (step - mean).norm() <= radius * (1 + 1e-6)
+    angles = torch.linspace(0, 2 * torch.pi, 20000, dtype=torch.float64)
+    around = mean + radius * torch.stack([angles.cos(), angles.sin()], 1)
+    assert (gradients @ step).min() >= (around @ gradients.T).min(1).values.max() - 1e-6 * radius
+
+
+def test_imtl_projects_alike_on_all_gradients() -> None:
+    gradients = drawn((3, 6)) * torch.tensor([[1.0], [10.0], [0.1]]).double()
+    found = combined("imtl", gradients, torch.ones(3).double())
+    projections = gradients @ found.shared / gradients.norm(dim=1)
+    torch.testing.assert_close(projections, projections[:1].expand(3))
+    assert found.factors.sum() == pytest.approx(1)
+
+
+def test_aligned_gives_all_components_the_smallest_length() -> None:
+    gradients = drawn((3, 6)) * torch.tensor([[1.0], [10.0], [0.1]]).double()
+    left, lengths, right = torch.linalg.svd(gradients, full_matrices=False)
+    wanted = (lengths[-1] * left @ right).mean(0)
+    torch.testing.assert_close(combined("aligned", gradients, torch.ones(3).double()).shared, wanted)
+
+
+def test_famo_learns_from_the_fall_of_the_log_losses() -> None:
+    weighting, bowls = weighting_of("famo", ["classification"] * 3, lr=0.5, decay=0.01), Bowls(CENTRES, [1, 9, 0.5])
+    weighting.probe = bowls
+    logits = torch.zeros(3, dtype=torch.float64)
+    for step in range(4):
+        gradients, before = bowls.at(bowls.weights)
+        update = weighting.combine(gradients, before, step)
+        wanted = torch.softmax(logits, 0) / before
+        torch.testing.assert_close(update.factors, wanted / wanted.sum())
+        bowls.weights = bowls.weights - 0.1 * update.shared
+        moving = logits.clone().requires_grad_()
+        fall = before.log() - bowls.at(bowls.weights)[1].log()
+        (slope,) = torch.autograd.grad(torch.softmax(moving, 0) @ fall, moving)
+        logits = logits - 0.5 * (slope + 0.01 * logits)
+
+
+@pytest.mark.parametrize("primary", [[], ["family1"]], ids=["all", "one"])
+def test_auto_lambda_is_the_slope_of_the_loss_ahead(primary: list[str]) -> None:
+    weighting = weighting_of("auto_lambda", ["classification"] * 3, primary=primary, rate=0.2)
+    bowls = Bowls(CENTRES, [1, 3, 0.5])
+    weighting.probe = bowls
+    gradients, losses = bowls.at(bowls.weights)
+    update = weighting.combine(gradients, losses, 0)
+
+    def ahead(lambdas: Tensor) -> Tensor:
+        after = bowls.at(bowls.weights - 0.2 * lambdas @ gradients)[1]
+        return after[1] if primary else after.mean()
+
+    at = torch.full((3,), 1 / 3, dtype=torch.float64)
+    nudges = 1e-6 * torch.eye(3, dtype=torch.float64)
+    wanted = torch.stack([(ahead(at + nudge) - ahead(at - nudge)) / 2e-6 for nudge in nudges])
+    torch.testing.assert_close(update.own["lambdas"], wanted, rtol=1e-6, atol=1e-9)
+
+
+def test_auto_lambda_refuses_a_primary_family_that_is_not_there() -> None:
+    with pytest.raises(UsageError, match=r"weighting.primary: there is no family c; there are family0, family1"):
+        weighting_of("auto_lambda", ["classification"] * 2, primary=["c"])
+
+
+def test_model_averaging_is_the_mean_of_trained_copies() -> None:
+    weighting, bowls = (
+        weighting_of("model_averaging", ["classification"] * 3, steps=4, rate=0.05),
+        Bowls(CENTRES, [1, 3, 9]),
+    )
+    weighting.probe = bowls
+    copies = [bowls.weights.clone() for _ in CENTRES]
+    for _, (number, own) in itertools.product(range(4), list(enumerate(copies))):
+        own -= 0.05 * bowls.at(own)[0][number]
+    update = weighting.combine(*bowls.at(bowls.weights), 0)
+    torch.testing.assert_close(bowls.weights - 0.05 * 4 * update.shared, torch.stack(copies).mean(0))
+
+
+def test_affinity_weighs_by_what_a_step_does_to_the_others() -> None:
+    weighting = weighting_of("affinity", ["classification"] * 3, temperature=0.1, decay=0.75, every=2, rate=0.1)
+    bowls = Bowls(CENTRES, [1, 3, 0.5])
+    weighting.probe = bowls
+    means = []
+    for step in range(3):
+        gradients, losses = bowls.at(bowls.weights)
+        found = affinities(gradients, losses, bowls, 0.1, step)
+        means.append(torch.stack([(found[i].sum() - found[i, i]) / 2 for i in range(3)]))
+        factors = weighting.combine(gradients, losses, step).factors
+        bowls.weights = bowls.weights - 0.05 * gradients.mean(0)
+    torch.testing.assert_close(factors, torch.softmax((0.75 * means[0] + 0.25 * means[2]) / 0.1, 0))
