@@ -85,6 +85,14 @@ def settle_job(
         algo = str(choices.get("algo", settled["algo"]["name"]))
         families, problems = compose_families(families, algo, overrides, lambda texts: compose(texts, library.user))
     settled = {**settled, "families": families}
+    spec = settled.get("transfer", {}).get("source")
+    if isinstance(spec, Mapping) and not problems:
+        algo = str(settled["algo"]["name"])
+        found, problems = compose_families(
+            {"source": spec}, algo, overrides, lambda texts: compose(texts, library.user)
+        )
+        problems = [problem.replace("families.source", "transfer.source", 1) for problem in problems]
+        settled["transfer"] = {**settled["transfer"], **found}
     return settled, problems or _wrong_stages(settled)
 
 

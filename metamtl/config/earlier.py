@@ -22,7 +22,7 @@ def completed(settings: Mapping[str, Any]) -> dict[str, Any]:
         "algo": settings["algo"]["name"],
     }
     found = dict(settings)
-    added: dict[str, Any] = {"families": {}, "sequence": [], "told": None, "references": "none"}
+    added: dict[str, Any] = {"families": {}, "sequence": [], "told": None, "references": "none", "budgets": []}
     for key, value in added.items():
         found.setdefault(key, value)
     for key in ("mixing", "relatedness"):

@@ -15,6 +15,7 @@ from PIL import Image
 
 from metamtl.data.digit_files import Pictures, read_pictures
 from metamtl.data.examples import ExampleSource
+from metamtl.data.fewer import with_labels
 from metamtl.data.images import preprocessing
 from metamtl.data.random import bits, key_of, permutation, uniform
 from metamtl.data.source import DataPaths, IntArray, Split
@@ -48,11 +49,13 @@ class DigitDomain(ExampleSource):
         invert: bool,
         permute: int | None,
         split_seed: int,
+        labels: int | None = None,
     ) -> None:
         pictures = read_pictures(domain, paths, full)
         splits = divided(pictures, split_seed)
         if digits is not None:
             splits = {split: items[np.isin(pictures.y[items], list(digits))] for split, items in splits.items()}
+        splits = with_labels(splits, pictures.y, labels, split_seed)
         x = resized(pictures.x, size, rotate)
         if noise:
             x = noisy(x, noise, key_of("noise", domain, split_seed))

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from metamtl.data.examples import ExampleSource
+from metamtl.data.fewer import with_labels
 from metamtl.data.random import permutation
 from metamtl.data.source import DataPaths, IntArray, Split
 from metamtl.errors import MetamtlError, UsageError
@@ -37,7 +38,8 @@ class Digits(ExampleSource):
     """`target` is the question; `components` principal components are the input, or the 64 pixels where it is None.
 
     `digits` are those that there are examples of, of all splits; components come from all digits, so that runs on other
-    digits have one input. Raises UsageError where the digits are not to be found.
+    digits have one input; `labels` is how many training examples are kept. Raises UsageError where the digits are not
+    to be found.
     """
 
     def __init__(
@@ -48,6 +50,7 @@ class Digits(ExampleSource):
         components: int | None,
         split_seed: int,
         digits: Sequence[int] | None = None,
+        labels: int | None = None,
     ) -> None:
         table = _read(paths)
         digit, pixels = table[:, 64].astype(np.int64), table[:, :64] / 16
@@ -56,6 +59,7 @@ class Digits(ExampleSource):
         x = pixels if components is None else _components(pixels, splits["train"], components)
         if digits is not None:
             splits = {split: items[np.isin(digit[items], list(digits))] for split, items in splits.items()}
+        splits = with_labels(splits, y, labels, split_seed)
         super().__init__(
             name=f"digits-{target}",
             kind="classification",

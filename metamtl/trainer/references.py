@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,18 @@ from metamtl.runs.metric_names import lower_is_better
 from metamtl.runs.result import Result, Summary, read_episodes, read_result, summary
 
 # what may differ between a reference and the config that asks for it
-_FREE = ("label", "paths", "logger", "references", "families", "weighting", "sharing", "mixing", "relatedness")
+_FREE = (
+    "label",
+    "paths",
+    "logger",
+    "references",
+    "budgets",
+    "families",
+    "weighting",
+    "sharing",
+    "mixing",
+    "relatedness",
+)
 Train = Callable[[dict[str, Any]], RunFolder]
 Resume = Callable[[Path], None]
 
@@ -32,16 +43,36 @@ def refuse_references(config: Mapping[str, Any]) -> None:
     """UsageError where references are asked for and cannot be had."""
     if config["references"] == "none":
         return
-    if not config["families"]:
-        raise UsageError("references=auto compares families with each alone: this run has one family.")
+    if not config["families"] and not config["transfer"].get("source"):
+        raise UsageError(
+            "references=auto compares families with each alone, or a transfer with learning from scratch: this run has "
+            "one family and no transfer.source."
+        )
+    if config["budgets"] and (config["families"] or "labels" not in config["data"]):
+        raise UsageError("budgets: needs one family whose data takes fewer labels (data.labels), such as data=digits.")
     if "RANK" in os.environ:
         raise UsageError("references=auto does not go with torchrun: run it in one process.")
 
 
+def with_source(config: dict[str, Any], train: Train, resume: Resume) -> dict[str, Any]:
+    """The config with the path of its source, which is trained first where it is told as `{data, algo, set}`."""
+    spec = config["transfer"].get("source")
+    if not isinstance(spec, Mapping):
+        return config
+    if "RANK" in os.environ:
+        raise UsageError("transfer.source: train the source by itself first; under torchrun no other run is started.")
+    own = {**spec["config"], "paths": config["paths"], "logger": config["logger"]}
+    found = Finished(config, train, resume).run(own, "source", "the source of transfer")
+    return {**config, "transfer": {**config["transfer"], "source": str(found.path)}}
+
+
 def add_references(run: RunFolder, config: Mapping[str, Any], train: Train, resume: Resume) -> str:
     """Trains or finds each family's reference, writes `references` into the run's result; a line for a person."""
-    there = _runs_below(Path(config["paths"]["outputs"]).expanduser())
-    references = {name: _reference(run, config, name, there, train, resume) for name in config["families"]}
+    trained = Finished(config, train, resume)
+    references = {
+        name: trained.run(family_config(config, name), f"{name}-alone", f"{name} alone, for reference")
+        for name in config["families"]
+    }
     result = read_result(run)
     result["references"] = compared(result, read_episodes(run), references)
     write_json(run.result_file, result)
@@ -89,27 +120,29 @@ def _delta(families: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     }
 
 
-def _reference(
-    run: RunFolder,
-    config: Mapping[str, Any],
-    name: str,
-    there: Sequence[tuple[RunFolder, dict[str, Any]]],
-    train: Train,
-    resume: Resume,
-) -> RunFolder:
-    own = {**family_config(config, name), "label": f"{name}-alone-s{config['seed']}", "references": "none"}
-    # one that another process holds does not count; a completed one goes before one that was stopped
-    same = [one for one, settings in there if settings == _comparable(own) and not held(one.path)]
-    found = min(same, key=lambda one: one.meta()["status"] != "completed", default=None)
-    if found is None:
-        print(f"{name} alone, for reference:", flush=True)
-        found = train(own)
-    elif found.meta()["status"] != "completed":
-        print(f"{name} alone, for reference, goes on in {found.path}:", flush=True)
-        resume(found.path)
-    if found.meta()["status"] != "completed":
-        raise MetamtlError(f"The reference of {name} did not finish: `metamtl resume {run.path}` tries again.")
-    return found
+class Finished:
+    """Runs by their config: those of the outputs folder are taken where they are, others are trained."""
+
+    def __init__(self, config: Mapping[str, Any], train: Train, resume: Resume) -> None:
+        self.there = _runs_below(Path(config["paths"]["outputs"]).expanduser())
+        self.train, self.resume = train, resume
+
+    def run(self, config: Mapping[str, Any], label: str, title: str) -> RunFolder:
+        """The run with this config, less what says nothing of its figures; MetamtlError where it does not finish."""
+        own = {**config, "label": f"{label}-s{config['seed']}", "references": "none", "budgets": []}
+        # one that another process holds does not count; a completed one goes before one that was stopped
+        same = [one for one, settings in self.there if settings == _comparable(own) and not held(one.path)]
+        found = min(same, key=lambda one: one.meta()["status"] != "completed", default=None)
+        if found is None:
+            print(f"{title}:", flush=True)
+            found = self.train(own)
+            self.there.append((found, _comparable(own)))
+        elif found.meta()["status"] != "completed":
+            print(f"{title}, goes on in {found.path}:", flush=True)
+            self.resume(found.path)
+        if found.meta()["status"] != "completed":
+            raise MetamtlError(f"{title}: it did not finish; `metamtl resume {found.path}` tries again.")
+        return found
 
 
 def _runs_below(outputs: Path) -> list[tuple[RunFolder, dict[str, Any]]]:

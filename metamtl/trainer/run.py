@@ -23,7 +23,8 @@ from metamtl.opening import fingerprint_of, open_sources
 from metamtl.runs.folder import RecordFolder, RunFolder
 from metamtl.runs.lock import hold
 from metamtl.runs.log import log_to
-from metamtl.trainer.references import add_references, refuse_references
+from metamtl.trainer.gains import add_gains
+from metamtl.trainer.references import add_references, refuse_references, with_source
 from metamtl.trainer.signals import interrupt_on_signals
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ def train_run(
     """
     refuse_references(config)
     refuse_sequence(config)
+    config = with_source(config, _train_alone, resume_run)
     if folder is not None:
         run = RunFolder.claim(folder, config, command)
         with _recorded(run):
@@ -126,7 +128,8 @@ def _carry_out(
 
     run_session(config, sources, run, resume, families, watch)
     if run is not None and config["references"] == "auto":
-        print(add_references(run, config, _train_alone, resume_run), flush=True)
+        compare = add_references if config["families"] else add_gains
+        print(compare(run, config, _train_alone, resume_run), flush=True)
 
 
 def _train_alone(config: dict[str, Any]) -> RunFolder:

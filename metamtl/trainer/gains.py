@@ -1,0 +1,130 @@
+"""Whether transfer helped: the same run from scratch, with the source alone, and untrained, on identical test examples.
+
+The transfer ratio is the metric with transfer over that from scratch at an equal budget of the target's labels, and the
+negative-transfer gap the mean paired difference where it is a loss (Wang, Dai, Poczos & Carbonell 2019, Characterizing
+and Avoiding Negative Transfer, CVPR, equation 3). `budgets` are numbers of training labels (`data.labels`) at which
+both are trained again: the curve of labels that an accuracy takes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from metamtl.errors import MetamtlError
+from metamtl.runs import checkpoints
+from metamtl.runs.files import write_json
+from metamtl.runs.folder import RunFolder
+from metamtl.runs.label_plots import plot_labels
+from metamtl.runs.metric_names import lower_is_better
+from metamtl.runs.result import read_episodes, read_result, summary
+from metamtl.trainer.references import Finished, Resume, Train
+
+NONE = {"name": "none"}
+KINDS = ("transfer", "scratch")
+
+
+def add_gains(run: RunFolder, config: Mapping[str, Any], train: Train, resume: Resume) -> str:
+    """Trains or finds the references, writes `references` into the run's result; a line for a person."""
+    trained = Finished(config, train, resume)
+    scratch = trained.run({**config, "transfer": NONE}, "scratch", "from scratch, for reference")
+    record = gain(run, scratch)
+    untrained = {**config, "trainer": _without_steps(config["trainer"])}
+    alone = {"source": config["transfer"]["source"], "finetune": _carried_whole(run)}
+    for name, section in (("source_only", alone), ("random_init", NONE)):
+        found = trained.run({**untrained, "transfer": section}, name, f"{name.replace('_', ' ')}, for reference")
+        record[name] = read_result(found)["test"][record["metric"]]
+    if config["budgets"]:
+        record["labels"] = _budgets(config, trained, (run, scratch), record["metric"])
+        plot_labels(run, record["labels"]["curve"], record["metric"])
+    result = read_result(run)
+    result["references"] = record
+    write_json(run.result_file, result)
+    return _said(record)
+
+
+def gain(run: RunFolder, scratch: RunFolder) -> dict[str, Any]:
+    """The run's test figures against those from scratch; MetamtlError where they met other test examples."""
+    own, other = read_result(run), read_result(scratch)
+    if own["episodes_id"] != other["episodes_id"]:
+        raise MetamtlError(f"{scratch.path} was tested on other episodes than {run.path}: test it again.")
+    metric = next(key for key in own["best"] if key != "step").removeprefix("val/")
+    pairs = read_episodes(run)[metric] - read_episodes(scratch)[metric]
+    pairs = -pairs if lower_is_better(metric) else pairs
+    difference = summary(pairs[~np.isnan(pairs)])
+    with_source, without = own["test"][metric]["mean"], other["test"][metric]["mean"]
+    return {
+        "metric": metric,
+        "run": scratch.path.name,
+        "transfer": own["test"][metric],
+        "scratch": other["test"][metric],
+        "improvement": difference,
+        "transfer_ratio": with_source / without if without else None,
+        "negative_transfer": {
+            "gap": max(0.0, -difference["mean"]),
+            "sure": difference["mean"] + difference["ci95"] < 0,
+        },
+    }
+
+
+def labels_to_reach(curve: Sequence[Mapping[str, Any]], wanted: float, which: str, lower: bool) -> int | None:
+    """The fewest labels at which `transfer` or `scratch` reaches a figure; None where it never does."""
+    reached = [
+        point["labels"]
+        for point in curve
+        if (point[which]["mean"] <= wanted if lower else point[which]["mean"] >= wanted)
+    ]
+    return min(reached, default=None)
+
+
+def _budgets(
+    config: Mapping[str, Any], trained: Finished, here: tuple[RunFolder, RunFolder], metric: str
+) -> dict[str, Any]:
+    """Both curves, and how many labels each takes to what learning from scratch reaches with the most of them."""
+    curve = []
+    for labels in sorted(config["budgets"]):
+        fewer = {**config, "data": {**config["data"], "labels": labels}}
+        point: dict[str, Any] = {"labels": labels}
+        for which, own, section in zip(KINDS, here, (config["transfer"], NONE), strict=True):
+            found = own
+            if labels != config["data"]["labels"]:
+                title = f"{which} with {labels} labels, for reference"
+                found = trained.run({**fewer, "transfer": section}, f"{which}-{labels}", title)
+            point[which] = read_result(found)["test"][metric]
+        curve.append(point)
+    wanted, lower = curve[-1]["scratch"]["mean"], lower_is_better(metric)
+    reach = {which: labels_to_reach(curve, wanted, which, lower) for which in KINDS}
+    return {"curve": curve, "reach": {"figure": wanted, **reach}}
+
+
+def _without_steps(trainer: Mapping[str, Any]) -> dict[str, Any]:
+    stages = {name: {**own, "steps": 0} for name, own in trainer["stages"].items()}
+    return {**trainer, "steps": 0, "stages": stages}
+
+
+def _carried_whole(run: RunFolder) -> dict[str, Any]:
+    """Fine-tuning of everything that fits: with the head where source and target have heads of one shape."""
+    from metamtl.trainer.checkpoint import learner_of
+    from metamtl.trainer.source import KNOWLEDGE
+    from metamtl.transfer.knowledge import Knowledge
+
+    own = learner_of(checkpoints.load(run.checkpoints, "best").payload)
+    heads = {name.removeprefix("network."): t.shape for name, t in own.items() if name.startswith("network.head.")}
+    theirs = {name: tensor.shape for name, tensor in Knowledge.load(run.path / KNOWLEDGE).parameters.items()}
+    fits = bool(heads) and all(theirs.get(name) == shape for name, shape in heads.items())
+    return {"name": "finetune", "backbone_rate": 1.0, "head": fits}
+
+
+def _said(record: Mapping[str, Any]) -> str:
+    difference, ratio = record["improvement"], record["transfer_ratio"]
+    said = f"against from scratch {difference['mean']:+.4f} ± {difference['ci95']:.4f} {record['metric']} (better is +)"
+    said += f", transfer ratio {ratio:.3f}" if ratio is not None else ""
+    said += f"; source only {record['source_only']['mean']:.4f}, untrained {record['random_init']['mean']:.4f}"
+    if "labels" in record:
+        reach = record["labels"]["reach"]
+        said += (
+            f"; labels to reach {reach['figure']:.4f}: {reach['transfer']} with transfer, {reach['scratch']} without"
+        )
+    return said
