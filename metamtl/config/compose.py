@@ -26,7 +26,7 @@ from yaml import YAMLError
 from metamtl.config import overrides as lines
 from metamtl.config import paths, sources
 from metamtl.config.checks import not_as_wanted, settle, unknown
-from metamtl.config.families import compose_families
+from metamtl.config.families import compose_families, of_experiment
 from metamtl.config.keys import PRIMARY, Keys, keys_of
 from metamtl.config.library import Library
 from metamtl.config.schema import MismatchError
@@ -83,7 +83,9 @@ def settle_job(
     settled, problems = _settle(config, choices, overrides, library)
     if families and not problems:
         algo = str(choices.get("algo", settled["algo"]["name"]))
-        families, problems = compose_families(families, algo, overrides, lambda texts: compose(texts, library.user))
+        experiment = library.groups["experiment"].get(str(choices.get("experiment")))
+        texts = [*(of_experiment(experiment.raw, overrides) if experiment else ()), *overrides]
+        families, problems = compose_families(families, algo, texts, lambda texts: compose(texts, library.user))
     settled = {**settled, "families": families}
     spec = settled.get("transfer", {}).get("source")
     if isinstance(spec, Mapping) and not problems:

@@ -5,8 +5,9 @@
       objects: {data: cifar_fs, algo: anil, set: {task: {shots: 5}}}
 
 `data` and `algo` name options (`algo` is the run's where it is left out) and `set` holds keys that the family has of
-its own. What a family draws and learns with (data, task, algo, backbone, trainer.task, trainer.meta_batch,
-trainer.batch_size) comes from its own config; how the run goes (all other keys) from the run's.
+its own; what an experiment's file says of the backbone, tasks and batches holds for all of its families. What a family
+draws and learns with (data, task, algo, backbone, trainer.task, trainer.meta_batch, trainer.batch_size) comes from its
+own config; how the run goes (all other keys) from the run's.
 """
 
 from __future__ import annotations
@@ -51,6 +52,18 @@ def compose_families(
         except UsageError as error:
             problems += [f"families.{name}: {problem}" for problem in error.problems]
     return composed, problems
+
+
+def of_experiment(raw: Mapping[str, Any], typed: Sequence[str]) -> list[str]:
+    """What an experiment's file says of the backbone, tasks and batches of all its families, as overrides.
+
+    Its keys of a backbone are left out where the user typed another.
+    """
+    said = {section: raw[section] for section in ("backbone", "task") if isinstance(raw.get(section), Mapping)}
+    if any(text.startswith("backbone=") for text in typed):
+        said.pop("backbone", None)
+    trainer = {key: value for key, value in (raw.get("trainer") or {}).items() if key in OWN_TRAINER}
+    return list(flattened({**said, **({"trainer": trainer} if trainer else {})}))
 
 
 def family_config(config: Mapping[str, Any], name: str) -> dict[str, Any]:

@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from metamtl.data.dense import dense_family
 from metamtl.data.family import Classification, Family, Regression
 from metamtl.data.source import Source, TaskShape
 from metamtl.data.tagging import tagging
@@ -90,6 +91,8 @@ def family_of(source: Source, *shapes: TaskShape, told: Sequence[Sequence[int]] 
         return _told(source, told)
     if source.kind == "tagging":
         return tagging(source.name, source.output_names)
+    if (dense := dense_family(source)) is not None:
+        return dense
     if source.labelled:
         kinds = {"classification": LabelledClasses, "regression": LabelledNumbers}
         if source.kind not in kinds:

@@ -140,3 +140,21 @@ def test_families_that_cannot_share_are_refused(overrides: list[str], said: str)
     config: dict[str, Any] = compose(["algo=maml", "data=sinusoid", *overrides])
     with pytest.raises(UsageError, match=said):
         build_families(config, open_sources(config))
+
+
+def test_an_experiments_backbone_and_batches_are_those_of_all_its_families() -> None:
+    """Unless the user types others, or a family has its own."""
+
+    def made(*overrides: str) -> list[tuple[Any, int]]:
+        config = compose(["experiment=multitask/tables", *overrides])
+        each = (family["config"] for family in config["families"].values())
+        return [(own["backbone"], own["trainer"]["batch_size"]) for own in each]
+
+    written = compose(["experiment=multitask/tables"])
+    assert written["backbone"]["hidden"] != compose(["algo=joint", "data=table"])["backbone"]["hidden"]
+    assert made() == [(written["backbone"], written["trainer"]["batch_size"])] * 2
+    typed = made("backbone.hidden=[7]", "trainer.batch_size=5")
+    assert [(backbone["hidden"], size) for backbone, size in typed] == [([7], 5)] * 2
+    assert [backbone["name"] for backbone, _ in made("backbone=conv4")] == ["conv4"] * 2
+    own = made("+families.income.set.trainer={batch_size: 9}")
+    assert [size for _, size in own] == [9, written["trainer"]["batch_size"]]
