@@ -47,7 +47,7 @@ def train_run(
     """
     refuse_references(config)
     refuse_sequence(config)
-    config = with_source(config, _train_alone, resume_run)
+    config = _chosen(with_source(config, _train_alone, resume_run))
     if folder is not None:
         run = RunFolder.claim(folder, config, command)
         with _recorded(run):
@@ -136,6 +136,18 @@ def _train_alone(config: dict[str, Any]) -> RunFolder:
     run = train_run(config, sys.argv)
     assert run is not None  # references are refused under torchrun
     return run
+
+
+def _chosen(config: dict[str, Any]) -> dict[str, Any]:
+    """The config as it is, or where transfer=auto with what it chose."""
+    if "choice" in config["transfer"].get("auto", {"choice": None}) or config["families"] or config["sequence"]:
+        return config
+    if not _first_process() or "RANK" in os.environ:
+        raise UsageError("transfer=auto does not go with torchrun: run it in one process.")
+    (source,) = open_sources(config).values()
+    from metamtl.trainer.choice import chosen
+
+    return chosen(config, source, _train_alone, resume_run)
 
 
 def _built(config: dict[str, Any], sources: Mapping[str, Source]) -> Families:

@@ -1,7 +1,7 @@
 """CDAN: a critic of features together with what is predicted from them.
 
 Long, Cao, Wang & Jordan (2018), Conditional Adversarial Domain Adaptation, NeurIPS, equation 5: the critic sees the
-outer product of features and predictions. As in the authors' code no gradient passes through the predictions.
+outer product of features and predictions, and the loss passes through both (the authors' code stops it at the latter).
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class Conditional(Deception):
 
     def _product(self, view: View, features: Tensor) -> Tensor:
         head = {name: weight for name, weight in view.weights.items() if name.startswith("head.")}
-        predicted = view.network.classify(features, head).softmax(1).detach()
+        predicted = view.network.classify(features, head).softmax(1)
         return (features.unsqueeze(2) * predicted.unsqueeze(1)).flatten(1)
 
 

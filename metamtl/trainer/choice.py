@@ -1,0 +1,96 @@
+"""`transfer=auto`: which source and which strategy, before the run.
+
+The sources are ranked by transferability on the target's labelled training examples; the best ones meet every
+candidate in a short ordinary run, and the best of these on the target's validation is taken. Test is not looked at.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from metamtl.config.library import Library
+from metamtl.data.batch import Preparation
+from metamtl.data.classes import ClassSource
+from metamtl.data.examples import ExampleSource
+from metamtl.data.source import Source
+from metamtl.errors import UsageError
+from metamtl.runs.metric_names import lower_is_better
+from metamtl.runs.result import read_result
+from metamtl.trainer.references import Finished, Resume, Train
+from metamtl.trainer.source import open_origin
+from metamtl.transfer.transferability import h_score, leep, logme
+
+
+def chosen(config: dict[str, Any], target: Source, train: Train, resume: Resume) -> dict[str, Any]:
+    """The config with the chosen source and strategy, and the record of the choice under `transfer.auto.choice`."""
+    options = config["transfer"]["auto"]
+    given = config["transfer"]["source"]
+    paths = [given] if isinstance(given, str) else list(given or [])
+    if not paths:
+        raise UsageError("transfer=auto needs sources: transfer.source=[outputs/RUN1,outputs/RUN2].")
+    scores = {path: measures(Path(path), target, options["examples"]) for path in paths}
+    able = [path for path in paths if options["measure"] in scores[path]]
+    if not able:
+        said = "; ".join(f"{Path(path).name}: {scores[path].get('refused', 'no score')}" for path in paths)
+        raise UsageError(f"transfer.auto.measure={options['measure']} ranks none of the sources ({said}).")
+    ranked = sorted(able, key=lambda path: -scores[path][options["measure"]])
+    trials = _trials(config, ranked[: options["keep"]], Finished(config, train, resume))
+    best = trials[0]
+    why = (
+        f"{best['strategy']} from {Path(best['source']).name}: best of {len(trials)} trials of "
+        f"{options['trial_steps']} steps on validation ({best['metric']} {best['validation']:.4f}), among the "
+        f"{min(options['keep'], len(ranked))} sources ranked highest by {options['measure']} of {len(paths)}"
+    )
+    print(f"transfer=auto takes {why}", flush=True)
+    choice = {"why": why, "measure": options["measure"], "scores": scores, "trials": trials}
+    section = _section(best["strategy"])
+    return {**config, "transfer": {"source": best["source"], **section, "auto": {**options, "choice": choice}}}
+
+
+def measures(path: Path, target: Source, count: int) -> dict[str, Any]:
+    """LEEP, LogME and H-score of a source on `count` training examples of the target, or why it is `refused`."""
+    if not isinstance(target, ClassSource | ExampleSource) or target.kind != "classification":
+        raise UsageError(f"transfer=auto ranks sources by labels of classes; {target.name} has none.")
+    trained = open_origin(path).trained()
+    if tuple(trained.input_shape) != tuple(target.input_shape):
+        return {"refused": f"inputs are {list(trained.input_shape)} and not {list(target.input_shape)}"}
+    items, labels = target.minibatch("train", min(count, len(target.items("train"))), 0, key=0)
+    like = next(trained.network.parameters())
+    prepare = Preparation(target.preprocessing, like.device, like.dtype)
+    y = prepare.targets(labels)
+    with torch.no_grad():
+        x = prepare.every_input(target.gather(items[labels >= 0]))
+        features = trained.network.query(x, head=False)
+        found = {"logme": logme(features, y[y >= 0]), "h_score": h_score(features, y[y >= 0])}
+        if trained.network.head is not None:
+            found["leep"] = leep(trained.network.query(x).softmax(1), y[y >= 0])
+    return found
+
+
+def _trials(config: dict[str, Any], paths: list[str], trained: Finished) -> list[dict[str, Any]]:
+    """Every candidate from every source, the best first."""
+    options = config["transfer"]["auto"]
+    steps = {"steps": options["trial_steps"], "validate_every": options["trial_steps"]}
+    short = {**config, "trainer": {**config["trainer"], **steps}}
+    trials = []
+    for path in paths:
+        for name in options["candidates"]:
+            own = {**short, "transfer": {"source": path, **_section(name)}}
+            run = trained.run(own, f"trial-{name}-{Path(path).name}", f"a trial of {name} from {Path(path).name}")
+            metric, value = next((key, v) for key, v in read_result(run)["best"].items() if key != "step")
+            trials.append(
+                {"source": path, "strategy": name, "metric": metric, "validation": value, "run": run.path.name}
+            )
+    sign = 1 if lower_is_better(trials[0]["metric"].removeprefix("val/")) else -1
+    return sorted(trials, key=lambda trial: sign * trial["validation"])
+
+
+def _section(name: str) -> dict[str, Any]:
+    """A strategy's own keys with their defaults."""
+    option = Library.load().groups["transfer"].get(name)
+    if option is None or name in ("none", "auto") or name not in option.raw:
+        raise UsageError(f"transfer.auto.candidates: there is no strategy {name}; `metamtl list transfer` shows them.")
+    return {name: dict(option.raw[name])}
