@@ -26,6 +26,7 @@ from metamtl.errors import UsageError
 from metamtl.multitask.base import Combined, Weighting
 from metamtl.multitask.mixing import Mixing, mixing_of
 from metamtl.registry import build
+from metamtl.sharing.base import Sharing
 
 
 class Joined(nn.Module):
@@ -177,21 +178,19 @@ def build_families(
         parts = build_parts(config, source, trained)
         return Families(config, {name: parts}, parts.learner, None)
     configs = {name: family_config(config, name) for name in config["families"]}
-    first = next(iter(configs))
-    section = configs[first]["backbone"]
-    if others := [name for name in configs if configs[name]["backbone"] != section]:
-        raise UsageError(
-            f"families.{others[0]} has another backbone than families.{first}: families share one; "
-            "type backbone=NAME and its keys for all."
-        )
+    sharing: Sharing = build("sharing", config["sharing"])
+    if not sharing.own_kinds:
+        _refuse_other_backbones(configs)
     shapes = {name: tuple(source.input_shape) for name, source in sources.items()}
     torch.manual_seed(config["seed"])
-    sharing = build("sharing", config["sharing"])
-    backbones = sharing.backbones(shapes, lambda shape: build("backbone", section, input_shape=shape))
-    each = {}
+    backbones = sharing.backbones(
+        shapes, lambda name: build("backbone", configs[name]["backbone"], input_shape=shapes[name])
+    )
+    each: dict[str, Parts] = {}
     for name, own in configs.items():
         torch.manual_seed(key_of(config["seed"], name) >> 1)  # heads begin apart
-        each[name] = build_parts(own, sources[name], backbone=backbones[name])
+        earlier = {other: parts.learner.network for other, parts in each.items()}
+        each[name] = build_parts(own, sources[name], backbone=sharing.joined(name, backbones[name], earlier))
         if len(each[name].learner.stages) != 1:
             raise UsageError(
                 f"families.{name}: algo={own['algo']['name']} trains in stages, which several families in one run "
@@ -201,6 +200,15 @@ def build_families(
     like = next(next(iter(each.values())).learner.parameters())
     joined = Joined({name: parts.learner for name, parts in each.items()}, weighting.to(like.device, like.dtype))
     return Families(config, each, joined, weighting, mixing_of(config["mixing"], sources, config["seed"]))
+
+
+def _refuse_other_backbones(configs: Mapping[str, Mapping[str, Any]]) -> None:
+    first = next(iter(configs))
+    if others := [name for name in configs if configs[name]["backbone"] != configs[first]["backbone"]]:
+        raise UsageError(
+            f"families.{others[0]} has another backbone than families.{first}: families share one; "
+            "type backbone=NAME and its keys for all, or take sharing=trunk."
+        )
 
 
 def build_weighting(config: Mapping[str, Any], sources: Mapping[str, Source]) -> Weighting:
