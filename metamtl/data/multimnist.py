@@ -29,8 +29,9 @@ CLASSES = 10
 class MultiMNIST(ExampleSource):
     """Compositions uint8 [1, size, size], as many as pictures: item i has picture i at the top left.
 
-    `target` is what is asked: the class of the `left` picture, that of the `right` one, or `noise`, a class drawn at
-    random for each item, which nothing in the picture tells: what training on it costs the others is negative transfer.
+    `target` is what is asked: the class of the `left` picture, that of the `right` one, which classes are `present`,
+    [10] with one or two ones, or `noise`, a class drawn at random for each item, which nothing in the picture tells:
+    what training on it costs the others is negative transfer.
     """
 
     def __init__(self, *, paths: DataPaths, pictures: str, target: str, full: bool, size: int, split_seed: int) -> None:
@@ -40,11 +41,12 @@ class MultiMNIST(ExampleSource):
         answers: Mapping[str, Callable[[], IntArray]] = {
             "left": lambda: found.y,
             "right": lambda: found.y[partner],
+            "present": lambda: _present(found.y, found.y[partner]),
             "noise": lambda: integers(CLASSES, key_of("noise labels", split_seed), np.arange(len(found.y))),
         }
         super().__init__(
             name=f"multi_{pictures}-{target}",
-            kind="classification",
+            kind="multilabel" if target == "present" else "classification",
             x=resized(overlaid(found.x, found.x[partner]), size)[:, None],
             y=answers[target](),
             splits=splits,
@@ -71,3 +73,8 @@ def overlaid(left: NDArray[np.uint8], right: NDArray[np.uint8]) -> NDArray[np.ui
     canvas[:, :height, :width] = left
     np.maximum(canvas[:, down:, across:], right, out=canvas[:, down:, across:])
     return canvas
+
+
+def _present(*classes: IntArray) -> IntArray:
+    """1 for the classes [N, CLASSES] that are in any of the arrays [N], 0 for others."""
+    return np.stack([classes_of[:, None] == np.arange(CLASSES) for classes_of in classes]).any(0).astype(np.int64)

@@ -8,8 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from metamtl.data.dense import SeveralClasses
 from metamtl.data.digit_domain import divided
 from metamtl.data.digit_files import read_pictures
+from metamtl.data.labelled import family_of
 from metamtl.data.multimnist import MultiMNIST, overlaid, partners
 from metamtl.data.source import DataPaths, Split
 from tests.data import digit_made
@@ -52,6 +54,16 @@ def test_labels_are_those_of_the_pictures_put_together(paths: DataPaths) -> None
             assert len(corner) == 1 and corner[0] != item  # the partner is of this split
             assert left.targets(np.array([item])) == pictures.y[item]
             assert right.targets(np.array([item])) == pictures.y[corner[0]]
+
+
+def test_the_classes_that_are_present_are_those_of_both_pictures(paths: DataPaths) -> None:
+    left, right, present = (opened(paths, target=target) for target in ("left", "right", "present"))
+    items = np.arange(100)
+    table = present.targets(items)
+    assert present.kind == "multilabel" and isinstance(family_of(present), SeveralClasses)
+    assert [set(np.flatnonzero(row)) for row in table] == [
+        {a, b} for a, b in zip(left.targets(items), right.targets(items), strict=True)
+    ]
 
 
 def test_partners_are_others_and_all_can_be_chosen() -> None:

@@ -1,0 +1,149 @@
+"""Photographs with several labels: the small archive and the official folders, one split, boxes that are missing."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from metamtl.data import pets
+from metamtl.data.dense import Boxes, Segmentation
+from metamtl.data.labelled import LabelledClasses, family_of
+from metamtl.data.pets import Pets, breed_of, split_names
+from metamtl.data.source import DataPaths, Split
+from metamtl.errors import MetamtlError, UsageError
+from tests.data.image_files import noise, png, real, unpacked, zipped
+
+SPLITS: tuple[Split, ...] = ("train", "val", "test")
+LISTED = {
+    "train": {"Bengal": "1 2 10", "pug": "3"},
+    "val": {"Bengal": "3", "pug": "1"},
+    "test": {"Bengal": "4", "pug": "2"},
+}
+NAMES = [f"{breed}_{n}" for of in LISTED.values() for breed, numbers in of.items() for n in numbers.split()]
+BOXED = [name for name in NAMES if name not in ("Bengal_2", "pug_2")]
+
+
+@pytest.fixture(autouse=True)
+def short_list(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
+    if "real" not in request.node.name:
+        monkeypatch.setattr(pets, "published", lambda name: LISTED)
+
+
+def jpg(name: str) -> bytes:
+    stream = io.BytesIO()
+    Image.fromarray(np.full((30, 40, 3), 20 * NAMES.index(name), np.uint8)).save(stream, format="JPEG")
+    return stream.getvalue()
+
+
+def trimap(name: str) -> bytes:
+    levels = np.full((30, 40), 2, np.uint8)
+    levels[:15, :20] = 1
+    levels[15:, 20:] = 3 if NAMES.index(name) % 2 else 1
+    return png(levels)
+
+
+def mini() -> dict[str, bytes]:
+    rows = ["name,breed,class_id,species,split,orig_width,orig_height,head_xmin,head_ymin,head_xmax,head_ymax"]
+    for name in NAMES:
+        box = "0.25,0.5,0.75,0.9" if name in BOXED else ",,,"
+        rows.append(f"{name},x,1,x,test,40,30,{box}")
+    files = {f"oxford_pets_mini/images/{name}.jpg": jpg(name) for name in NAMES}
+    files |= {f"oxford_pets_mini/trimaps/{name}.png": trimap(name) for name in NAMES}
+    return {**files, "oxford_pets_mini/labels.csv": "\n".join(rows).encode()}
+
+
+def official() -> dict[str, bytes]:
+    xml = (
+        "<size><width>40</width><height>30</height></size><xmin>10</xmin><ymin>15</ymin><xmax>30</xmax><ymax>27</ymax>"
+    )
+    files = {f"images/{name}.jpg": jpg(name) for name in [*NAMES]}
+    files |= {f"annotations/trimaps/{name}.png": trimap(name) for name in NAMES}
+    return {**files, **{f"annotations/xmls/{name}.xml": xml.encode() for name in BOXED}}
+
+
+@pytest.fixture
+def paths(tmp_path: Path) -> DataPaths:
+    zipped(tmp_path / "data" / "oxford_pets_mini" / "oxford_pets_mini.zip", mini())
+    return DataPaths(tmp_path / "data", tmp_path / "cache")
+
+
+@pytest.mark.parametrize("target", ["breed", "species", "segmentation", "box"])
+def test_all_labels_are_of_the_same_photographs(paths: DataPaths, target: str) -> None:
+    source = Pets(paths=paths, target=target, size=16)
+    assert source.input_shape == (3, 16, 16)
+    assert [len(source.items(split)) for split in SPLITS] == [4, 2, 2]
+    everything = np.concatenate([source.items(split) for split in SPLITS])
+    assert sorted(everything) == list(range(len(NAMES)))
+    levels = {int(np.asarray(source.gather(np.array([item]))).mean() / 20 + 0.5): item for item in everything}
+    assert sorted(levels) == list(range(len(NAMES)))  # each photograph tells its name
+    for number, item in levels.items():
+        name, label = NAMES[number], source.targets(np.array([item]))[0]
+        assert next(split for split in SPLITS if item in source.items(split)) == split_of(name)
+        if target == "breed":
+            assert source.output_names[label] == breed_of(name)
+        elif target == "species":
+            assert source.output_names[label] == ("cat" if name.startswith("Bengal") else "dog")
+        elif target == "segmentation":
+            corners = (label[0, 0], label[0, -1], label[-1, -1])
+            assert corners == (0, 1, 2 if number % 2 else 0) and label.shape == (16, 16)
+        else:
+            np.testing.assert_allclose(label, [0.25, 0.5, 0.75, 0.9] if name in BOXED else [np.nan] * 4)
+
+
+def split_of(name: str) -> str:
+    return next(split for split, names in split_names().items() if name in names)
+
+
+def test_official_folders_and_the_small_archive_are_one(paths: DataPaths, tmp_path: Path) -> None:
+    other = DataPaths(tmp_path / "other", tmp_path / "cache")
+    unpacked(tmp_path / "other" / "oxford-iiit-pet", official())
+    for target in ("breed", "segmentation", "box"):
+        mine, theirs = (Pets(paths=one, target=target, size=16) for one in (paths, other))
+        assert mine.fingerprint == theirs.fingerprint
+
+
+def test_each_label_has_its_family(paths: DataPaths) -> None:
+    made = {target: family_of(Pets(paths=paths, target=target, size=16)) for target in ("breed", "segmentation", "box")}
+    assert isinstance(made["breed"], LabelledClasses) and made["breed"].outputs == 2
+    assert isinstance(made["segmentation"], Segmentation) and made["segmentation"].size == (16, 16)
+    assert isinstance(made["box"], Boxes)
+
+
+def test_photographs_that_are_nowhere_are_asked_for(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"get https://www\.robots\.ox\.ac\.uk/.*images\.tar\.gz \(790 MB\) and"):
+        Pets(paths=DataPaths(tmp_path, tmp_path), target="breed", size=16)
+
+
+@pytest.mark.parametrize(
+    ("target", "file", "content", "said"),
+    [
+        ("breed", "images/pug_1.jpg", b"nothing", "images/pug_1.jpg cannot be read"),
+        ("breed", "images/pug_1.jpg", None, "has no images/pug_1.jpg"),
+        ("segmentation", "trimaps/pug_1.png", b"nothing", "trimaps/pug_1.png cannot be read"),
+        ("segmentation", "trimaps/pug_1.png", png(noise(0, 16, 1)), "is no trimap"),
+        ("box", "labels.csv", b"name,head_xmin\npug_1,one\n", "labels.csv has no boxes"),
+    ],
+)
+def test_a_damaged_archive_is_refused(tmp_path: Path, target: str, file: str, content: bytes | None, said: str) -> None:
+    files: dict[str, Any] = {**mini(), f"oxford_pets_mini/{file}": content}
+    zipped(tmp_path / "oxford_pets_mini.zip", {name: data for name, data in files.items() if data is not None})
+    with pytest.raises(MetamtlError, match=said):
+        Pets(paths=DataPaths(tmp_path, tmp_path / "cache"), target=target, size=16)
+
+
+def test_real_photographs_have_the_published_counts(tmp_path: Path) -> None:
+    paths = DataPaths(real("oxford_pets_mini").parent, tmp_path)
+    boxes, breeds = (Pets(paths=paths, target=target, size=16) for target in ("box", "breed"))
+    assert [len(boxes.items(split)) for split in SPLITS] == [358, 120, 120]
+    there = {split: ~np.isnan(boxes.targets(boxes.items(split))).any(1) for split in SPLITS}
+    assert [int(there[split].sum()) for split in SPLITS] == [176, 60, 60]  # 296 in all
+    assert list(np.bincount(breeds.targets(np.arange(598)))) == [198, 200, 200]
+    corners = boxes.targets(np.arange(598))
+    known = corners[~np.isnan(corners).any(1)]
+    assert (known[:, :2] < known[:, 2:]).all() and (known >= 0).all() and (known <= 1).all()
+    assert len(np.unique(np.asarray(boxes.gather(np.arange(598))).reshape(598, -1), axis=0)) == 598
