@@ -115,8 +115,12 @@ class ModelPieces(Tokeniser):
 
 
 def tokeniser(model: str | None, vocabulary: int | None, length: int) -> Tokeniser:
-    """The pieces of `model`, or hashed subwords where it is None."""
-    return Subwords(vocabulary or 0, length) if model is None else ModelPieces(model, length)
+    """The pieces of `model`, or subwords hashed to `vocabulary` rows; UsageError where the backbone has neither."""
+    if model is not None:
+        return ModelPieces(model, length)
+    if vocabulary is None:
+        raise UsageError("This data is text, of which the backbone knows nothing: take backbone=text or backbone=hf.")
+    return Subwords(vocabulary, length)
 
 
 def labels_at(tokens: Tokens, labels: Iterable[Sequence[int]]) -> NDArray[np.int16]:

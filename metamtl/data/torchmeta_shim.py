@@ -47,12 +47,12 @@ def install() -> None:
     """
     if absent := missing():
         raise UsageError(f"data=torchmeta needs {', '.join(absent)}, not installed here; run: {' && '.join(COMMANDS)}")
-    _declare_operators()
+    declare_operators()
     _restore_download_helpers()
     _answer_batched_fetches()
 
 
-def _declare_operators() -> None:
+def declare_operators() -> None:
     """Declare `torchvision::nms` and `qnms` where no compiled ones exist: named only, and an error if called."""
     torch: Any = importlib.import_module("torch")  # torch does not type these calls
     _load_compiled_operators(torch)
