@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -50,6 +50,7 @@ class Families:
     module: nn.Module
     weighting: Weighting | None
     mixing: Mixing | None = None
+    shares: dict[str, float] = field(default_factory=dict)  # the factors of the last update's families
 
     @property
     def first(self) -> Parts:
@@ -107,6 +108,7 @@ class Families:
         losses = torch.tensor([figures[f"{family}/loss"] for family in drawn]).to(rows)
         finite = bool(rows.isfinite().all() and losses.isfinite().all())
         update = self.weighting.combine(rows, losses, step) if finite else Combined(rows.mean(0), losses)
+        self.shares = dict(zip(drawn, update.factors.tolist(), strict=True))
         parts = torch.split(update.shared, [weight.numel() for weight in self.shared_weights])
         shared = {id(weight): part.view_as(weight) for weight, part in zip(self.shared_weights, parts, strict=True)}
         found: Weights = {}

@@ -131,6 +131,7 @@ class Trainer:
             update = stream.update(progress.step)
         stopping, figures = self._share(update)
         update.gradient = self.families.combined(update.gradient, figures, progress.step)
+        figures |= {f"weight/{family}": share for family, share in self.families.shares.items()}
         update.gradient = self.transfer.changed(update.gradient, progress.step)
         gradients = list(update.gradient.values())
         norm = clip(gradients, options["clip_norm"], options["clip_value"]).item()

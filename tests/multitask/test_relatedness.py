@@ -1,0 +1,95 @@
+"""Affinities, cosines and groups; and that a run records them without being changed by it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+import torch
+
+from metamtl.config.compose import compose
+from metamtl.engine.world import World
+from metamtl.families import Families
+from metamtl.multitask.relatedness import affinities, best_groups, cosines
+from metamtl.runs.folder import RunFolder
+from metamtl.runs.metrics import read
+from metamtl.trainer.elsewhere import Elsewhere
+from metamtl.trainer.run import resume_run, train_run
+from metamtl.trainer.streams import FamiliesStream
+from tests.multitask.bowls import Bowls
+from tests.multitask.test_families import DIGITS, WAVES, families_of, gradients
+
+SHORT = ["trainer.schedule.name=constant", "trainer.validate_every=2", "eval.episodes=8", "eval.val_episodes=4"]
+
+
+def run(tmp_path: Path, folder: str, steps: int, *more: str, base: Sequence[str] = WAVES) -> RunFolder:
+    small = [*base, *SHORT, "eval.gap_episodes=0", f"trainer.steps={steps}", f"paths.outputs={tmp_path / folder}"]
+    train_run(compose([*small, *more]), ["metamtl"])
+    (found,) = (tmp_path / folder).iterdir()
+    return RunFolder(found)
+
+
+def test_affinity_is_the_share_of_a_loss_that_anothers_step_takes_away() -> None:
+    """Of three bowls two have their bottoms together, the third on the other side."""
+    bowls = Bowls([[1.0, 0.1], [1.0, -0.1], [-1.0, 0.0]], height=0.0)
+    slopes, losses = bowls.at(bowls.weights)
+    found = affinities(slopes, losses, bowls, 0.1, 0)
+    after = bowls.at(bowls.weights - 0.1 * slopes[0])[1]
+    torch.testing.assert_close(found[0], 1 - after / losses)
+    assert found[0, 1] > 0.1 and found[1, 0] > 0.1 and found[0, 2] < -0.1 and found[2, 1] < -0.1
+    torch.testing.assert_close(cosines(slopes).diagonal(), torch.ones(3).double())
+    assert cosines(slopes)[0, 1] > 0.9 and cosines(slopes)[1, 2] < -0.9
+
+
+def test_zero_losses_and_gradients_have_no_relation() -> None:
+    slopes, losses = torch.zeros(2, 3), torch.zeros(2)
+    assert not cosines(slopes).any()
+    assert not affinities(slopes, losses, lambda change, step, only=None: (slopes, losses), 0.1, 0).any()
+
+
+def test_groups_are_those_that_help_one_another() -> None:
+    affinity = torch.tensor([[1.0, -0.2, 0.5, -0.3], [-0.2, 1, -0.1, 0.4], [0.3, -0.3, 1, 0.1], [0.0, 0.2, -0.1, 1.0]])
+    assert best_groups(affinity, 2) == [[0, 2], [1, 3]]
+    assert best_groups(affinity, 1) == [[0, 1, 2, 3]]
+    assert best_groups(-torch.ones(3, 3), 3) == [[0], [1], [2]]
+
+
+@pytest.mark.parametrize("overrides", [WAVES, DIGITS], ids=["meta-learning", "labelled"])
+def test_elsewhere_is_the_gradient_there_and_changes_nothing(overrides: list[str]) -> None:
+    families: Families = families_of(overrides)
+    families.module.train()
+    before = {name: tensor.clone() for name, tensor in families.module.state_dict().items()}
+    elsewhere = Elsewhere(families, FamiliesStream(families, World(0, 1)), World(0, 1))
+    rows, losses = elsewhere.here(3)
+    names = list(families.each)
+    each, figures = gradients(families, 3)
+    torch.testing.assert_close(rows, families.rows(each, names), rtol=1e-12, atol=0)
+    assert losses.tolist() == pytest.approx([figures[f"{name}/loss"] for name in names], rel=1e-12)
+    nudge = torch.zeros_like(rows[0])
+    nudge[: families.shared_weights[0].numel()] = 1e-6  # of the first weights
+    up, down = elsewhere(nudge, 3)[1], elsewhere(-nudge, 3)[1]
+    torch.testing.assert_close((up - down) / 2, rows @ nudge, rtol=1e-5, atol=1e-12)
+    alone, loss = elsewhere(nudge, 3, only=1)
+    torch.testing.assert_close(loss, up[1:2], rtol=0, atol=0)
+    assert alone.shape == (1, rows.shape[1])
+    after = families.module.state_dict()
+    assert all(torch.equal(after[name], tensor) for name, tensor in before.items())
+
+
+def test_a_run_records_relatedness_and_goes_on_as_it_would_without(tmp_path: Path) -> None:
+    more = ["relatedness.every=2", "weighting=famo"]
+    whole, broken = run(tmp_path, "whole", 4, *more), run(tmp_path, "broken", 3, *more)
+    resume_run(broken.path, ["trainer.steps=4"])
+    plain = run(tmp_path, "plain", 4, "weighting=famo")
+    results = [json.loads(one.result_file.read_text()) for one in (whole, broken, plain)]
+    assert results[0]["families"] == results[1]["families"] == results[2]["families"]
+    record = results[0]["relatedness"]
+    assert record == results[1]["relatedness"] and "relatedness" not in results[2]
+    assert record["affinity"].keys() == {"low>high", "high>low"} and record["cosine"].keys() == {"low-high"}
+    lines = [line for line in read(whole.metrics_file) if "affinity/low>high" in line]
+    assert [line["step"] for line in lines] == [0, 2] and record["measured"] == 2
+    assert record["affinity"]["low>high"] == pytest.approx(sum(line["affinity/low>high"] for line in lines) / 2)
+    assert (whole.plots / "affinity.png").read_bytes().startswith(b"\x89PNG")
+    assert not (plain.plots / "affinity.png").exists()
