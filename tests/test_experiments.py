@@ -16,7 +16,7 @@ from tests.algos.suite import UNTRAINED
 
 EXPERIMENTS = sorted(name for name in Library.load().groups["experiment"] if name != "none")
 # data sets that the default suite does not download
-NEEDS_FILES = {"omniglot", "cifar_fs", "multimnist", "table", "pets"}
+NEEDS_FILES = {"omniglot", "cifar_fs", "multimnist", "table", "pets", "fsdd"}
 QUICK = {"omniglot/maml_5w1s", "omniglot/protonet_5w1s"}  # of those on real data, what the default suite runs
 
 

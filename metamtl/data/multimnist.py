@@ -77,4 +77,7 @@ def overlaid(left: NDArray[np.uint8], right: NDArray[np.uint8]) -> NDArray[np.ui
 
 def _present(*classes: IntArray) -> IntArray:
     """1 for the classes [N, CLASSES] that are in any of the arrays [N], 0 for others."""
-    return np.stack([classes_of[:, None] == np.arange(CLASSES) for classes_of in classes]).any(0).astype(np.int64)
+    found = np.zeros((len(classes[0]), CLASSES), dtype=np.int64)
+    for labels in classes:
+        found[np.arange(len(labels)), labels] = 1
+    return found
