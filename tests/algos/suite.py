@@ -35,7 +35,7 @@ class Trial:
 
 
 # options that are no few-shot learners: they adapt to no support set
-ORDINARY = {"joint"}
+ORDINARY = {"joint", "lamaml"}
 NAMES = tuple(sorted(Library.load().groups["algo"].keys() - ORDINARY))
 TINY = {
     "mlp": (12,),

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from torch import Tensor, nn
 
@@ -16,13 +17,15 @@ from metamtl.config.library import Library
 from metamtl.data.task import Examples
 from metamtl.engine.terms import Term, View
 from metamtl.engine.world import World
+from metamtl.errors import Pruned
 from metamtl.families import Families, build_families
 from metamtl.opening import open_sources
 from metamtl.runs.folder import RunFolder
 from metamtl.trainer.run import train_run
 from metamtl.trainer.source import take_over
 
-NAMES = tuple(sorted(Library.load().groups["transfer"].keys() - {"none"}))
+# auto becomes another strategy before the run starts
+NAMES = tuple(sorted(Library.load().groups["transfer"].keys() - {"none", "auto"}))
 DIGITS = (
     "algo=joint",
     "data=digits",
@@ -37,19 +40,35 @@ DIGITS = (
 # strategies that need maps, and so another network on other data
 IMAGES = {"attention"}
 SEVERAL = {"soup", "fedavg"}
+WITHOUT = {"rules": ["transfer.rules.constraints=[{if: {input: 0, above: 0.0}, then: {classes: [0, 1, 2]}}]"]}
 
 
 def trained(folder: Path, *overrides: str) -> Path:
     """The folder of a finished run."""
     config = compose([*overrides, f"paths.outputs={folder}", "eval.episodes=4", "eval.val_episodes=4"])
-    before = set(folder.glob("*"))
-    train_run(config, ["metamtl", "train"])
-    (found,) = (path for path in set(folder.glob("*")) - before if (path / "meta.json").exists())
+    run = train_run(config, ["metamtl", "train"])
+    assert run is not None
+    return run.path
+
+
+def stopped(folder: Path, at: int, *overrides: str) -> Path:
+    """The folder of a run that was stopped at the validation of step `at`."""
+
+    def watch(step: int, figures: Mapping[str, float]) -> None:
+        if step >= at:
+            raise Pruned("enough")
+
+    config = compose([*overrides, f"paths.outputs={folder}", "eval.episodes=4", "eval.val_episodes=4"])
+    with pytest.raises(Pruned):
+        train_run(config, ["metamtl", "train"], watch=watch)
+    (found,) = folder.glob("*")
     return found
 
 
 def with_source(name: str, source: Path) -> list[str]:
-    """The overrides that choose a strategy and its source."""
+    """The overrides that choose a strategy and its source, or what it has instead of one."""
+    if name in WITHOUT:
+        return [f"transfer={name}", *WITHOUT[name]]
     given = f"[{source},{source}]" if name in SEVERAL else str(source)
     return [f"transfer={name}", f"transfer.source={given}"]
 

@@ -16,10 +16,12 @@ from tests.transfer.made import (
     DIGITS,
     IMAGES,
     NAMES,
+    WITHOUT,
     batch,
     families_of,
     moved,
     section,
+    stopped,
     terms_of,
     trained,
     view_of,
@@ -42,8 +44,10 @@ def weights_after(run: Path) -> dict[str, torch.Tensor]:
 def test_it_trains_from_a_finished_run_and_says_where_from(name: str, source: Path, tmp_path: Path) -> None:
     run = trained(tmp_path, *DIGITS, *with_source(name, source), "trainer.steps=2", "trainer.log_every=1")
     record = json.loads((run / "result.json").read_text())["transfer"]
-    assert record["strategies"] == [name] and source.name in record["run"]
-    assert record["sources"][0]["algo"] == "joint" and record["sources"][0]["fingerprint"]
+    assert record["strategies"] == [name]
+    if name not in WITHOUT:
+        assert source.name in record["run"]
+        assert record["sources"][0]["algo"] == "joint" and record["sources"][0]["fingerprint"]
     assert Knowledge.load(run / "knowledge.pt").provenance["run"] == record["run"]
     lines = list(read(run / "metrics.jsonl"))
     logged = any(f"train/{name}" in line for line in lines)
@@ -57,7 +61,8 @@ def test_zero_weight_is_bit_identical_to_none(name: str, source: Path, tmp_path:
     families = families_of(tmp_path / "made", *DIGITS, *chosen)
     knowledge = Knowledge.load(zero / "knowledge.pt")
     start = families.first.learner.network.state_dict()
-    carried = [key for key, tensor in start.items() if torch.equal(tensor, knowledge.parameters[key].to(tensor))]
+    known = knowledge.parameters
+    carried = [key for key, tensor in start.items() if key in known and torch.equal(tensor, known[key].to(tensor))]
     if carried:
         head = "true" if any(key.startswith("head.") for key in carried) else "false"
         plain = [
@@ -77,7 +82,7 @@ def test_zero_weight_is_bit_identical_to_none(name: str, source: Path, tmp_path:
 @every_penalty
 def test_a_penalty_reads_the_weights_it_is_handed(name: str, source: Path, tmp_path: Path) -> None:
     parts = families_of(tmp_path, *DIGITS, *with_source(name, source)).first
-    ((key, term),) = terms_of(parts).items()
+    key, term = next(iter(terms_of(parts).items()))  # a critic's own term comes after
     weights = moved(parts.learner.network)
     value = term.value(view_of(parts, weights))
     with torch.no_grad():
@@ -92,7 +97,8 @@ def test_a_penalty_reads_the_weights_it_is_handed(name: str, source: Path, tmp_p
 def test_second_order_gradients_agree_with_finite_differences(name: str, source: Path, tmp_path: Path) -> None:
     """Of the loss after an inner step on the loss with the penalty, along one direction."""
     parts = families_of(tmp_path, *DIGITS, *with_source(name, source)).first
-    network, terms = parts.learner.network, terms_of(parts)
+    # the critic's own loss takes features as constants, so it has no slope by the network's weights
+    network, terms = parts.learner.network, {name: terms_of(parts)[name]}
     start, direction = moved(network), moved(network, seed=4)
     examples = batch(parts, step=1)
 
@@ -114,12 +120,12 @@ def test_second_order_gradients_agree_with_finite_differences(name: str, source:
 
 @every_strategy
 def test_a_stopped_run_goes_on_as_an_unbroken_one_without_its_source(name: str, source: Path, tmp_path: Path) -> None:
-    chosen = [*DIGITS, *with_source(name, source), "trainer.checkpoint_every=1"]
+    chosen = [*DIGITS, *with_source(name, source), "trainer.checkpoint_every=1", "trainer.validate_every=1"]
     whole = trained(tmp_path / "whole", *chosen, "trainer.steps=4")
-    broken = trained(tmp_path / "broken", *chosen, "trainer.steps=2")
+    broken = stopped(tmp_path / "broken", 3, *chosen, "trainer.steps=4")
     hidden = source.rename(source.with_name("away"))
     try:
-        resume_run(broken, ["trainer.steps=4"])
+        resume_run(broken)
     finally:
         hidden.rename(source)
     there, here = weights_after(whole), weights_after(broken)
