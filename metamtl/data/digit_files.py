@@ -26,6 +26,10 @@ from metamtl.errors import MetamtlError, UsageError
 
 MAX_DOWNLOAD = 40 * 2**20  # bytes; the largest file, Fashion-MNIST's training images, has 26 MB
 UCI = "https://archive.ics.uci.edu/static/public"
+ARCHIVES = {  # no sums of them are published, so they are not fetched
+    "optdigits": f"{UCI}/80/optical+recognition+of+handwritten+digits.zip",
+    "semeion": f"{UCI}/178/semeion+handwritten+digit.zip",
+}
 
 
 @dataclass(frozen=True)
@@ -73,6 +77,8 @@ FASHION = Published(
     },
     "MIT",
 )
+PUBLISHED: Mapping[str, Published] = {"mnist": MNIST, "fashion_mnist": FASHION}
+SEMEION = ("semeion.data", "semeion.txt")  # as it is published, and in a compact form
 
 
 def _published(sets: Published, paths: DataPaths, full: bool) -> Pictures:
@@ -92,25 +98,27 @@ def _idx_part(sets: Published, paths: DataPaths, part: str) -> tuple[NDArray[np.
 
 def _idx_file(sets: Published, paths: DataPaths, stem: str) -> Path:
     """The file in a folder of the user's, zipped or not, or else downloaded."""
-    found = first_existing(folders(paths, "digit_domain", None, *sets.inner), (f"{stem}.gz", stem))
+    found = _idx_found(sets, paths, stem)
     if found is not None:
         return found
     target = downloads(paths) / sets.inner[0] / f"{stem}.gz"
     return fetch(f"{sets.url}{stem}.gz", target, md5=sets.md5[stem], max_bytes=MAX_DOWNLOAD)
 
 
+def _idx_found(sets: Published, paths: DataPaths, stem: str) -> Path | None:
+    return first_existing(folders(paths, "digit_domain", None, *sets.inner), (f"{stem}.gz", stem))
+
+
 def _optdigits(paths: DataPaths, full: bool) -> Pictures:
     """Counts 0 to 16 on 8x8 places; those of other writers are the test part."""
-    url = f"{UCI}/80/optical+recognition+of+handwritten+digits.zip"
-    tables = [_numbers(_uci_file(paths, "optdigits", (f"optdigits.{part}",), url), ",", 65) for part in ("tra", "tes")]
+    tables = [_numbers(_uci_file(paths, "optdigits", (f"optdigits.{part}",)), ",", 65) for part in ("tra", "tes")]
     table = np.concatenate(tables)
     return _squares(table[:, :64] / 16, table[:, 64], len(tables[1]), "optdigits")
 
 
 def _semeion(paths: DataPaths, full: bool) -> Pictures:
     """Bits on 16x16 places, and the digit, or as officially written ten columns of which its own is 1."""
-    url = f"{UCI}/178/semeion+handwritten+digit.zip"
-    path = _uci_file(paths, "semeion", ("semeion.data", "semeion.txt"), url)
+    path = _uci_file(paths, "semeion", SEMEION)
     if path.suffix == ".data":
         table = _numbers(path, None, 266)
         return _squares(table[:, :256], table[:, 256:].argmax(1), 0, "semeion")
@@ -121,14 +129,29 @@ def _semeion(paths: DataPaths, full: bool) -> Pictures:
     return _squares(bits, np.array([line[1] for line in lines], dtype=np.float64), 0, "semeion")
 
 
-def _uci_file(paths: DataPaths, domain: str, names: tuple[str, ...], url: str) -> Path:
-    found = first_existing(folders(paths, "digit_domain", None, domain, f"digits/{domain}"), names)
+def _uci_file(paths: DataPaths, domain: str, names: tuple[str, ...]) -> Path:
+    found = _uci_found(paths, domain, names)
     if found is None:
-        raise UsageError(
-            f"data.domain={domain} needs {names[0]}: get {url} (no sum is published, so it is not fetched for you), "
-            "unpack it, and set paths.data to the folder that has it."
-        )
+        raise UsageError(f"data.domain={domain} needs {names[0]}: {missing(domain)}")
     return found
+
+
+def _uci_found(paths: DataPaths, domain: str, names: tuple[str, ...]) -> Path | None:
+    return first_existing(folders(paths, "digit_domain", None, domain, f"digits/{domain}"), names)
+
+
+def missing(domain: str) -> str:
+    """How one gets a set that is not there."""
+    if domain in PUBLISHED:
+        return f"downloaded on first use, or get {PUBLISHED[domain].url}t10k-images-idx3-ubyte.gz and t10k-labels"
+    return f"get {ARCHIVES[domain]}, unpack it, and set paths.data to the folder that has it."
+
+
+def find(domain: str, paths: DataPaths) -> Path | None:
+    """A file of the set, if it is there."""
+    if domain in PUBLISHED:
+        return _idx_found(PUBLISHED[domain], paths, "t10k-images-idx3-ubyte")
+    return _uci_found(paths, domain, SEMEION if domain == "semeion" else ("optdigits.tes",))
 
 
 def _numbers(path: Path, delimiter: str | None, columns: int) -> NDArray[np.float64]:

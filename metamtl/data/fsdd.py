@@ -27,6 +27,7 @@ from metamtl.errors import MetamtlError, UsageError
 from metamtl.registry import register
 
 ADDRESS = "https://github.com/Jakobovski/free-spoken-digit-dataset"
+MISSING = f"data=fsdd needs the folder `recordings` of {ADDRESS}, zipped or not, under paths.data: get it there."
 TESTED, VALIDATED = 5, 5  # recordings of each digit by each speaker
 
 
@@ -50,9 +51,7 @@ class SpokenDigits(ExampleSource):
     def __init__(self, *, paths: DataPaths, target: str, split: str, split_seed: int) -> None:
         path = find(paths)
         if path is None:
-            raise UsageError(
-                f"data=fsdd needs the folder `recordings` of {ADDRESS}, zipped or not, under paths.data: get it there."
-            )
+            raise UsageError(MISSING)
         if (split, target) == ("speaker", "speaker"):
             raise UsageError(
                 "data.split=speaker holds speakers out, who then cannot be told: take data.split=recording."

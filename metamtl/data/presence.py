@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
-from metamtl.data import cifar_fs, mini_imagenet, omniglot
+from metamtl.data import cifar_fs, digit_files, fsdd, mini_imagenet, omniglot, pet_files, speech_commands, table_files
 from metamtl.data.source import DataPaths
 
 
@@ -29,6 +29,14 @@ def presence(paths: DataPaths) -> list[Presence]:
         _cifar_fs(paths),
         _mini_imagenet(paths),
         Presence("folder", True, (), "your own images: data=folder data.root=PATH"),
+        *(_digits(domain, paths) for domain in digit_files.DOMAINS),
+        *(
+            _labelled(f"table data.set={name}", table_files.find(name, paths), table_files.missing(name))
+            for name in table_files.TABLES
+        ),
+        _labelled("pets", pet_files.find(paths), pet_files.missing()),
+        _labelled("fsdd", fsdd.find(paths), fsdd.MISSING),
+        _speech_commands(paths),
         _torchmeta(),
     ]
 
@@ -43,6 +51,20 @@ def _omniglot(paths: DataPaths) -> Presence:
 def _cifar_fs(paths: DataPaths) -> Presence:
     where = tuple(cifar_fs.find(paths))
     return _files("cifar_fs", where, [] if where else [cifar_fs.URL], paths)
+
+
+def _digits(domain: str, paths: DataPaths) -> Presence:
+    name = f"digit_domain data.domain={domain}"
+    return _labelled(name, digit_files.find(domain, paths), digit_files.missing(domain))
+
+
+def _speech_commands(paths: DataPaths) -> Presence:
+    found = speech_commands.find(paths)
+    return _files("speech_commands", () if found is None else (found,), [] if found else [speech_commands.URL], paths)
+
+
+def _labelled(name: str, found: Path | None, how: str) -> Presence:
+    return Presence(name, False, (), how) if found is None else Presence(name, True, (found,), "read from your files")
 
 
 def _files(name: str, where: tuple[Path, ...], missing: list[str], paths: DataPaths) -> Presence:

@@ -115,9 +115,7 @@ def read_table(name: str, paths: DataPaths) -> dict[str, Texts]:
     table = TABLES[name]
     path = find(name, paths)
     if path is None:
-        raise UsageError(
-            f"data=table needs {table.files[0]} for {name}: {table.way} into the folder that you name as paths.data."
-        )
+        raise UsageError(missing(name))
     try:
         rows = _rows(path, table)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
@@ -128,6 +126,12 @@ def read_table(name: str, paths: DataPaths) -> dict[str, Texts]:
     if not needed <= set(columns) or not body or any(len(row) != len(columns) for row in body):
         raise MetamtlError(f"{path} does not have the columns of {name}, or lines are cut short; {table.way}.")
     return dict(zip(columns, np.array(body, dtype=np.str_).T, strict=True))
+
+
+def missing(name: str) -> str:
+    """What is said where a table is not there."""
+    table = TABLES[name]
+    return f"data=table needs {table.files[0]} for {name}: {table.way} into the folder that you name as paths.data."
 
 
 def find(name: str, paths: DataPaths) -> Path | None:

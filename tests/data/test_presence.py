@@ -22,6 +22,9 @@ def test_nothing_present(tmp_path: Path) -> None:
     for name in ("omniglot", "cifar_fs", "mini_imagenet"):
         assert not found[name].present and "https://" in found[name].how
     assert found["glyphs"].present and found["sinusoid"].present
+    labelled = [name for name in found if name.partition(" ")[0] in ("digit_domain", "table", "pets", "fsdd")]
+    assert len(labelled) == 11 and not any(found[name].present for name in labelled)
+    assert all("https://" in found[name].how or "http://" in found[name].how for name in labelled)
 
 
 def test_half_of_omniglot_names_the_other_half(tmp_path: Path) -> None:
@@ -36,3 +39,5 @@ def test_real_data_is_found() -> None:
     found = {one.name: one for one in presence(DataPaths(base, base / "absent"))}
     assert found["omniglot"].present and len(found["omniglot"].where) == 2
     assert found["cifar_fs"].present
+    for name in ("digit_domain data.domain=semeion", "table data.set=parkinsons", "pets", "fsdd", "speech_commands"):
+        assert found[name].present and len(found[name].where) == 1
