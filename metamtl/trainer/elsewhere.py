@@ -31,4 +31,5 @@ class Elsewhere:
 
     def here(self, step: int) -> tuple[Tensor, Tensor]:
         """The same where the shared weights are."""
-        return self(torch.cat([torch.zeros_like(weight).reshape(-1) for weight in self.families.shared_weights]), step)
+        like = next(self.families.module.parameters())
+        return self(like.new_zeros(sum(weight.numel() for weight in self.families.shared_weights)), step)

@@ -31,6 +31,7 @@ OWN: Mapping[str, tuple[str, ...]] = {
     "mmoe": (".head.", ".gate."),
     "cross_stitch": (".head.",),
     "cascade": (".head.",),
+    "grouped": (".head.",),
     "stem": (".head.", ".layers.0."),
     "trunk": (".head.", ".inner.", ".bring."),
 }
@@ -207,6 +208,19 @@ def test_a_cascade_needs_a_head_with_outputs() -> None:
     headless = Network(found["low"], None, "running")
     with pytest.raises(UsageError, match="the family low has no linear head whose outputs high could see"):
         cascade.joined("high", found["high"], {"low": headless})
+
+
+def test_groups_have_nothing_in_common() -> None:
+    one, two, three = backbones("grouped", VECTOR, VECTOR, (6,), groups=[["family0", "family1"]])
+    assert next(one.parameters()) is next(two.parameters())
+    assert not {id(weight) for weight in one.parameters()} & {id(weight) for weight in three.parameters()}
+    families = families_of("grouped", groups=[["low"], ["high"]])
+    assert not families.shared_weights
+    update = families.combined(*gradients(families), 0)
+    assert update.keys() == {name for name, _ in families.module.named_parameters()}
+    for wrong in (["family0", "other"], ["family0", "family0"]):
+        with pytest.raises(UsageError, match=f"sharing.groups: {wrong[1]} must be a family, in one group"):
+            backbones("grouped", VECTOR, VECTOR, groups=[wrong])
 
 
 def test_a_stem_takes_inputs_of_other_shapes() -> None:
