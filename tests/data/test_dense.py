@@ -95,6 +95,21 @@ def test_f1_of_several_classes_is_that_of_the_whole_split() -> None:
     assert figures["f1"] == pytest.approx(2 * precision * recall / (precision + recall))
 
 
+def test_average_precision_is_that_of_each_examples_ranking() -> None:
+    metrics = pytest.importorskip("sklearn.metrics")
+    torch.manual_seed(4)
+    family = SeveralClasses("made", 6)
+    outputs, y = torch.randn(20, 6).round(decimals=1), torch.randint(0, 2, (20, 6))  # some are equal
+    y[:, 0] = 1
+    wanted = metrics.label_ranking_average_precision_score(y.numpy(), outputs.numpy())
+    assert float(family.metrics(outputs, examples(y))["average_precision"]) == pytest.approx(wanted, rel=1e-6)
+    assert whole_split(family, outputs, y)["average_precision"] == pytest.approx(wanted, rel=1e-6)
+    y[3] = 0  # nothing to rank
+    rest = torch.arange(20) != 3
+    wanted = metrics.label_ranking_average_precision_score(y[rest].numpy(), outputs[rest].numpy())
+    assert whole_split(family, outputs, y)["average_precision"] == pytest.approx(wanted, rel=1e-6)
+
+
 def regions() -> tuple[Family, Tensor, Tensor, Tensor]:
     y = torch.randint(0, 3, (4, 6, 6))
     return Segmentation("made", 3, (6, 6)), torch.randn(4, 3, 6, 6), y, torch.full_like(y, -1)
