@@ -1,7 +1,7 @@
 """Groups: families of one group share a backbone, and groups have nothing in common.
 
-Standley et al. (2020), Which Tasks Should Be Learned Together in Multi-task Learning?, ICML. `relatedness.every` makes a
-run suggest groups by affinity, those of Fifty et al. (2021), in its result.
+Standley et al. (2020), Which Tasks Should Be Learned Together in Multi-task Learning?, ICML. With `relatedness.every` a
+run's result suggests groups by affinity, as Fifty et al. (2021) do.
 """
 
 from __future__ import annotations
