@@ -45,5 +45,6 @@ class FAMO(Weighting):
         known = losses.clamp(min=TINY)
         self.logs.copy_(known.log())
         self.previous.fill_(step)
-        weights = torch.softmax(self.logits, 0) / known
-        return by_loss_weights(weights / weights.sum(), gradients)
+        # a loss of zero is that of a family without a label in this update
+        weights = torch.where(losses > 0, torch.softmax(self.logits, 0) / known, 0.0)
+        return by_loss_weights(weights / weights.sum().clamp(min=TINY), gradients)

@@ -36,10 +36,10 @@ class GradNorm(Weighting):
     def combine(self, gradients: Tensor, losses: Tensor, step: int) -> Combined:
         """The gradient of the weighted mean of the losses; then the weights take their own step."""
         update = by_loss_weights(self.shares / len(losses), gradients)
-        if self.first.isnan().any():
-            self.first.copy_(losses)
+        # a loss of zero is that of a family without a label in this update
+        self.first.copy_(torch.where(self.first.isnan() & (losses > 0), losses, self.first))
         lengths = torch.linalg.vector_norm(gradients, dim=1)
-        left = losses / self.first.clamp(min=TINY)
+        left = (losses / self.first).nan_to_num()
         pace = left / left.mean().clamp(min=TINY)
         excess = self.shares * lengths - (self.shares * lengths).mean() * pace**self.alpha
         moved = (self.shares - self.lr * excess.sign() * lengths).clamp(min=TINY)

@@ -33,5 +33,6 @@ class Uncertainty(Weighting):
     def combine(self, gradients: Tensor, losses: Tensor, step: int) -> Combined:
         """The gradient of that mean, and its slope in `log_variances`."""
         precisions = self.shares * torch.exp(-self.log_variances.detach())
-        slope = (0.5 - precisions * losses) / len(losses)
+        # a loss of zero is that of a family without a label in this update, and says nothing of its noise
+        slope = torch.where(losses > 0, 0.5 - precisions * losses, 0.0) / len(losses)
         return by_loss_weights(precisions / len(losses), gradients, {"log_variances": slope})

@@ -96,8 +96,28 @@ def test_it_stays_finite_where_gradients_and_losses_are_zero(name: str, zero: li
     )
     for step in range(3):
         update = weighting.combine(gradients, losses, step)
-        for tensor in (update.shared, update.factors, *update.own.values(), *weighting.state_dict().values()):
+        for tensor in (update.shared, update.factors, *update.own.values()):
             assert tensor.isfinite().all()
+
+
+@pytest.mark.parametrize("name", ["famo", "gradnorm", "uncertainty"])
+def test_a_family_without_labels_in_an_update_takes_no_part(name: str) -> None:
+    """Its loss and gradient are zero; what is learnt of it must be what is learnt where it is there."""
+    bowls, weighting, again = Bowls(CENTRES, [1.0, 5.0, 0.2]), three(name), three(name)
+    rows, losses = bowls.at(bowls.weights)
+    there = torch.tensor([1.0, 1.0, 0.0]).double()
+    for one in (weighting, again):
+        one.probe = bowls
+    missed = weighting.combine(there[:, None] * rows, there * losses, 0)
+    if name == "famo":
+        wanted = there / losses
+        torch.testing.assert_close(missed.factors, wanted / wanted.sum())
+    elif name == "uncertainty":
+        assert missed.own["log_variances"][2] == 0 and missed.own["log_variances"][:2].all()
+    else:
+        weighting.combine(rows, losses, 1)
+        again.combine(rows, losses, 1)
+        torch.testing.assert_close(weighting.state_dict()["first"], again.state_dict()["first"])
 
 
 @pytest.mark.parametrize("name", MEMORYLESS)
