@@ -8,15 +8,17 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from metamtl.algos.base import Learner
 from metamtl.backbones.norm import NormKind, Statistics
+from metamtl.data.tagging import Tagging
 from metamtl.data.task import Examples, Task, Tensors, at_least_single, joined, size
 from metamtl.engine.network import Network
+from metamtl.errors import UsageError
 
 
 @dataclass
@@ -28,7 +30,19 @@ class Fitted:
 
 
 class EmbeddingLearner(Learner):
-    """`fit` and `score` see features [N, D] only."""
+    """`fit` and `score` see features [N, D] only.
+
+    Where a family labels words, these are the features of words, and labels of -1 are of no class: `labels_words` says
+    whether a rule knows that.
+    """
+
+    labels_words: ClassVar[bool] = False
+
+    def __init__(self, **context: Any) -> None:
+        if isinstance(context["family"], Tagging) and not self.labels_words:
+            name = type(self).__module__.rpartition(".")[2]
+            raise UsageError(f"algo={name} compares whole examples, not words: take protonet, maml or anil.")
+        super().__init__(**context)
 
     def build_network(self, backbone: nn.Module, norm: NormKind) -> Network:
         """The backbone without a head: features are compared."""
@@ -43,14 +57,15 @@ class EmbeddingLearner(Learner):
         """Outputs [Q, ways] of features [Q, D]."""
 
     def fitted(self, features: Tensor, labels: Tensor, ways: int) -> Any:
-        """`fit` in single precision or better, whatever the network ran in."""
+        """`fit` in single precision or better, whatever the network ran in; words are examples one after another."""
         with torch.autocast(features.device.type, enabled=False):
-            return self.fit(at_least_single(features), labels, ways)
+            return self.fit(at_least_single(features).flatten(0, -2), labels.flatten(), ways)
 
     def scored(self, rule: Any, features: Tensor) -> Tensor:
         """`score` in single precision or better, whatever the network ran in."""
         with torch.autocast(features.device.type, enabled=False):
-            return self.score(rule, at_least_single(features))
+            outputs = self.score(rule, at_least_single(features).flatten(0, -2))
+            return outputs.view(*features.shape[:-1], *outputs.shape[1:])
 
     def adapt(self, support: Examples) -> Fitted:
         """The rule fitted on the embedded support set."""

@@ -17,14 +17,16 @@ from metamtl.registry import register
 
 
 def class_means(features: Tensor, labels: Tensor, ways: int) -> Tensor:
-    """Mean feature [ways, D] of each class of features [N, D]."""
-    members = F.one_hot(labels, ways).to(features.dtype)
+    """Mean feature [ways, D] of each class of features [N, D]; a label of -1 is of no class."""
+    members = F.one_hot(labels.clamp(min=0), ways).to(features.dtype) * (labels >= 0).unsqueeze(1)
     return (members.T @ features) / members.sum(0).unsqueeze(1)
 
 
 @register("algo", "protonet")
 class ProtoNet(EmbeddingLearner):
     """Softmax over negative distances to prototypes, times `scale`."""
+
+    labels_words = True
 
     def __init__(self, *, distance: Distance, scale: float, **context: Any) -> None:
         super().__init__(**context)

@@ -15,7 +15,7 @@ from torch import Tensor
 from metamtl.data.dense import dense_family
 from metamtl.data.family import Classification, Family, Regression
 from metamtl.data.source import Source, TaskShape
-from metamtl.data.tagging import tagging
+from metamtl.data.tagging import EntityTasks, tagging
 from metamtl.data.task import Examples, at_least_single
 from metamtl.errors import UsageError
 
@@ -89,8 +89,10 @@ def family_of(source: Source, *shapes: TaskShape, told: Sequence[Sequence[int]] 
     """
     if told is not None:
         return _told(source, told)
-    if source.kind == "tagging":
+    if source.kind == "tagging" and source.labelled:
         return tagging(source.name, source.output_names)
+    if source.kind == "tagging":
+        return EntityTasks(source.name, max(TaskShape.largest(shape.ways) for shape in shapes))
     if (dense := dense_family(source)) is not None:
         return dense
     if source.labelled:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -41,7 +42,7 @@ class Tagging(Family):
         return each.masked_fill(~known, 0.0).sum() / known.sum().clamp(min=1)
 
     def metrics(self, outputs: Tensor, examples: Examples) -> dict[str, Tensor]:
-        """`ratios` of these examples alone; NaN where one has nothing to count."""
+        """`ratios` of these examples alone, nought where one has nothing to count."""
         counts = self.counts(outputs, examples)
         return {name: _mean(counts, each) for name, each in self.ratios.items() if "/" not in name}
 
@@ -78,6 +79,34 @@ class Entities(Tagging):
         return counts
 
 
+class EntityTasks(Tagging):
+    """Words of few-shot tasks: 0, or from 1 the type of their entity; entities are runs of words of one type.
+
+    Outputs beyond a task's ways, the 0 among them, do not take part. Figures are a task's own: F1, precision and recall
+    over its query sentences' entities.
+    """
+
+    metric = "f1"
+
+    def __init__(self, name: str, ways: int) -> None:
+        super().__init__(name, [str(label) for label in range(ways + 1)])
+        self.ratios = {**self.ratios, **_of_entities("", [""])}
+
+    def loss(self, outputs: Tensor, examples: Examples) -> Tensor:
+        """Mean cross-entropy [] of outputs [N, L, labels] over words."""
+        return super().loss(outputs[..., : examples.ways], examples)
+
+    def counts(self, outputs: Tensor, examples: Examples) -> dict[str, Tensor]:
+        """Those of words; and the entities that are right, found and there."""
+        outputs = outputs[..., : examples.ways]
+        counts = super().counts(outputs, examples)
+        # a type's label without a beginning is its I
+        labels = torch.where(examples.labels < 0, -1, 2 * examples.labels)
+        numbers = right_found_there(2 * outputs.argmax(2), labels, self.outputs - 1)
+        named = zip(("right", "found", "there"), numbers, strict=True)
+        return counts | {name: number.sum().to(counts["words"].dtype) for name, number in named}
+
+
 def tagging(name: str, tags: Sequence[str]) -> Tagging:
     """The family of these tags: entities where the first is O, else classes of words."""
     return Entities(name, tags) if tags[0] == "O" else Tagging(name, tags)
@@ -95,7 +124,8 @@ def _of_entities(suffix: str, types: Sequence[str]) -> dict[str, Sequence[Ratio]
 
 
 def _mean(counts: Mapping[str, Tensor], ratios: Sequence[Ratio]) -> Tensor:
-    each = [_sum(counts, ratio.over) / _sum(counts, ratio.under) for ratio in ratios]
+    # nothing found has a precision of nought, and not of nothing by nothing
+    each = [_sum(counts, ratio.over) / _sum(counts, ratio.under).clamp(min=1) for ratio in ratios]
     return sum(each[1:], each[0]) / len(each)
 
 

@@ -51,6 +51,7 @@ class Tokeniser(ABC):
     """From words to numbers, as `record` says in plain values."""
 
     record: dict[str, Any]
+    length: int
 
     @abstractmethod
     def encode(self, texts: Sequence[Sequence[str]]) -> Tokens:
