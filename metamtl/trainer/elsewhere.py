@@ -20,10 +20,8 @@ class Elsewhere:
         """Gradients [F, P] and losses [F] of `step` where the shared weights are moved by `change` [P]."""
         every = list(self.families.each)
         names = every if only is None else [every[only]]
-        waited = self.stream.waited
         with self.families.moved(change), self.families.first.autocast():
             update = self.stream.update_of(names, step)
-        self.stream.waited = waited
         rows = self.families.rows(update.gradient, names)
         sums = torch.stack([update.figures[f"{name}/loss"].sum() for name in names])
         rows, sums, tasks = self.world.sum([rows, sums.to(rows), rows.new_tensor(update.tasks)])
