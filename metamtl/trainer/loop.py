@@ -106,10 +106,9 @@ class Trainer:
         elsewhere = None
         if self.families.weighting is not None and isinstance(stream, FamiliesStream):
             elsewhere = self.families.weighting.probe = Elsewhere(self.families, stream, self.world)
-        steps = self._steps(progress.stage)
+        steps, every = self._steps(progress.stage), self.families.config["relatedness"]["every"]
         self.families.module.train()
         while progress.step < steps and not progress.stopped_early:
-            every = self.families.config["relatedness"]["every"]
             if elsewhere is not None and every is not None and progress.step % every == 0:
                 self._record(progress.total, "train", measured(self.families, elsewhere, progress.step))
             stopping, better = self._step(stream, progress, steps), False
