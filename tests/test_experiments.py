@@ -16,8 +16,9 @@ from tests.algos.suite import UNTRAINED
 
 EXPERIMENTS = sorted(name for name in Library.load().groups["experiment"] if name != "none")
 # data sets that the default suite does not download
-NEEDS_FILES = {"omniglot", "cifar_fs", "multimnist", "table", "pets", "fsdd"}
+NEEDS_FILES = {"omniglot", "cifar_fs", "digit_domain", "digit_shift", "multimnist", "table", "pets", "fsdd"}
 QUICK = {"omniglot/maml_5w1s", "omniglot/protonet_5w1s"}  # of those on real data, what the default suite runs
+SLOW = {"multitask/five_tables", "multitask/multimnist_noise"}  # like others that it does run, and longer
 
 
 def _on_real_data(name: str) -> bool:
@@ -27,7 +28,7 @@ def _on_real_data(name: str) -> bool:
 @pytest.mark.parametrize(
     "experiment",
     [
-        pytest.param(name, marks=[pytest.mark.slow] * (_on_real_data(name) and name not in QUICK))
+        pytest.param(name, marks=[pytest.mark.slow] * (name in SLOW or (_on_real_data(name) and name not in QUICK)))
         for name in EXPERIMENTS
     ],
 )
