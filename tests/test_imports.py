@@ -20,7 +20,7 @@ LAYERS = {
     "runs": set(),
     "config": set(),
     "data": set(),
-    "backbones": set(),
+    "backbones": {"data"},  # where a pre-trained encoder lies is known to what cuts its texts
     "engine": {"backbones", "data"},
     "algos": {"engine", "backbones", "data"},
     "transfer": {"engine", "backbones", "data", "runs"},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -87,25 +88,36 @@ def without_crossings(splits: Splits) -> tuple[dict[Split, list[Sentence]], int]
     return {split: kept[split] for split in reversed(order)}, copies
 
 
+def split_of(identifier: str) -> Split:
+    """The split of a sentence by its identifier alone: of many, 60% are for training and 20% for either other."""
+    place = int(hashlib.sha256(identifier.encode()).hexdigest()[:8], 16) / 16**8
+    return "train" if place < 0.6 else "val" if place < 0.8 else "test"
+
+
 def entity_tags(sentences: Collection[Sentence]) -> list[str]:
     """O, B-a, I-a, B-b, I-b and so on for the types of entities in the tags, sorted."""
     types = sorted({tag[2:] for sentence in sentences for tag in sentence.tags if tag != "O"})
     return ["O", *(f"{begin}-{one}" for one in types for begin in "BI")]
 
 
-def tagged(splits: Splits, tokens: Tokeniser, tags: Sequence[str] | None = None) -> dict[str, Any]:
-    """What an ExampleSource takes of sentences whose words are to be tagged; entities' tags where `tags` is None."""
+def tagged(
+    splits: Splits, tokens: Tokeniser, tags: Sequence[str] | None = None, known: Sequence[Sentence] = ()
+) -> dict[str, Any]:
+    """What an ExampleSource takes of sentences whose words are to be tagged.
+
+    Where `tags` is None they are those of the entities in these sentences and in `known` ones.
+    """
     every, encoded, common = _encoded(splits, tokens)
-    names = entity_tags(every) if tags is None else list(tags)
+    names = entity_tags([*every, *known]) if tags is None else list(tags)
     number = {tag: at for at, tag in enumerate(names)}
     y = labels_at(encoded, [[number[tag] for tag in sentence.tags] for sentence in every])
     return {**common, "kind": "tagging", "y": y, "output_size": len(names), "output_names": names}
 
 
-def labelled(splits: Splits, tokens: Tokeniser) -> dict[str, Any]:
-    """What an ExampleSource takes of sentences with a label each."""
+def labelled(splits: Splits, tokens: Tokeniser, known: Sequence[Sentence] = ()) -> dict[str, Any]:
+    """What an ExampleSource takes of sentences with a label each; `known` ones may have labels that these lack."""
     every, _, common = _encoded(splits, tokens)
-    names = sorted({sentence.label for sentence in every})
+    names = sorted({sentence.label for sentence in (*every, *known)})
     y = np.array([names.index(sentence.label) for sentence in every], dtype=np.int64)
     return {**common, "kind": "classification", "y": y, "output_size": len(names), "output_names": names}
 
