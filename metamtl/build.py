@@ -78,6 +78,7 @@ def build_parts(
         torch.manual_seed(seed)
     learner = build_learner(config, family, tuple(source.input_shape), transfer, backbone).to(device, dtype)
     _refuse_unknown_stages(config, [stage.name for stage in learner.stages[:-1]])
+    _refuse_labelled_examples(config, source, learner)
     learner.network.transductive = trainer["transductive"]
     how = config["engine"]
     if how == "auto" and trainer["precision"] == "bfloat16":
@@ -152,3 +153,11 @@ def _refuse_unknown_stages(config: Mapping[str, Any], known: list[str]) -> None:
     if wrong := [name for name in config["trainer"]["stages"] if name not in known]:
         there = f"its earlier stages are {', '.join(known)}" if known else "it has no earlier stage"
         raise UsageError(f"trainer.stages.{wrong[0]}: algo={config['algo']['name']} has no such stage; {there}.")
+
+
+def _refuse_labelled_examples(config: Mapping[str, Any], source: Source, learner: Learner) -> None:
+    if source.labelled and [stage.stream for stage in learner.stages] != ["minibatches"]:
+        raise UsageError(
+            f"algo={config['algo']['name']} learns from few-shot tasks, of which {source.name} has none: its examples "
+            "are labelled once; take algo=joint."
+        )

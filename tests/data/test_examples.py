@@ -10,12 +10,15 @@ import numpy as np
 import pytest
 import torch
 
+from metamtl.config.compose import compose
 from metamtl.data.digits import TARGETS, Digits
 from metamtl.data.examples import ExampleSource
 from metamtl.data.labelled import LabelledClasses, LabelledNumbers, family_of
 from metamtl.data.source import DataPaths, Split, TaskShape
 from metamtl.data.task import Examples
 from metamtl.errors import MetamtlError, UsageError
+from metamtl.families import build_families
+from metamtl.opening import open_sources
 
 
 def source(splits: dict[Split, Any] | None = None, **changes: Any) -> ExampleSource:
@@ -50,6 +53,14 @@ def test_it_has_no_tasks_and_says_what_to_take() -> None:
     assert source({"train": np.arange(4), "val": np.arange(0), "test": np.arange(4, 6)}).problems(
         "val", TaskShape(2, 1, 1)
     )
+
+
+@pytest.mark.parametrize("algo", ["protonet", "maml", "centroid"])
+def test_a_method_that_learns_from_tasks_is_refused_before_a_run_begins(algo: str) -> None:
+    pytest.importorskip("sklearn")
+    config = compose([f"algo={algo}", "data=digits", "backbone.hidden=[4]"])
+    with pytest.raises(UsageError, match=rf"algo={algo} learns from few-shot tasks, of which digits-digit has none"):
+        build_families(config, open_sources(config))
 
 
 def test_the_fingerprint_follows_content_and_splits() -> None:
