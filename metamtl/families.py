@@ -121,12 +121,13 @@ class Families:
 
     def rows(self, gradient: Weights, families: Sequence[str]) -> Tensor:
         """The gradients [F, P] of the shared weights, zero where a family has not that weight."""
+        like = next(iter(gradient.values()))
         rows = []
         for family in families:
             own = {weight: gradient.get(f"{family}.{name}") for name, weight in self._own_names[family].items()}
             parts = [(own.get(id(weight)), weight) for weight in self.shared_weights]
             slopes = [torch.zeros_like(weight) if slope is None else slope for slope, weight in parts]
-            rows.append(torch.cat([slope.reshape(-1) for slope in slopes]) if slopes else torch.zeros(0))
+            rows.append(torch.cat([like.new_zeros(0), *(slope.reshape(-1) for slope in slopes)]))
         return torch.stack(rows)
 
     @contextmanager
