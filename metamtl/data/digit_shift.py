@@ -6,7 +6,12 @@ Domain-Adversarial Training of Neural Networks, JMLR 17, section 5.2.4.
 
 from __future__ import annotations
 
+import numpy as np
+from numpy.typing import NDArray
+
 from metamtl.data.digit_domain import DigitDomain
+from metamtl.data.examples import ExampleSource
+from metamtl.data.random import key_of, uniform
 from metamtl.data.shift import ShiftedSource
 from metamtl.data.source import DataPaths
 from metamtl.registry import register
@@ -14,7 +19,11 @@ from metamtl.registry import register
 
 @register("data", "digit_shift")
 class DigitShift(ShiftedSource):
-    """From `source` to `target`, which may also be turned, noisy or inverted, both at one size."""
+    """From `source` to `target`, which may also be turned, noisy or inverted, both at one size.
+
+    `bias` selects the source's examples: one whose ink lies z standard deviations from the mean is known with chance
+    1 / (1 + exp(bias z)), so that thin digits prevail; with equal domains that is all that tells them apart.
+    """
 
     def __init__(
         self,
@@ -26,6 +35,7 @@ class DigitShift(ShiftedSource):
         rotate: float,
         noise: float,
         invert: bool,
+        bias: float,
         split_seed: int,
     ) -> None:
         plain, changed = (
@@ -47,4 +57,17 @@ class DigitShift(ShiftedSource):
             )
         )
         facts = {"source": plain.facts, "target": changed.facts}
-        super().__init__(name=f"{plain.name}-to-{changed.name}", source=plain, target=changed, facts=facts)
+        name = f"{plain.name}-to-{changed.name}" + ("-biased" if bias else "")
+        selected = thin_ones(plain, bias, split_seed) if bias else None
+        super().__init__(name=name, source=plain, target=changed, facts={**facts, "bias": bias}, selected=selected)
+
+
+def thin_ones(source: ExampleSource, bias: float, seed: int) -> NDArray[np.bool_]:
+    """Which examples [N] of a source a selection by little ink keeps."""
+    count = sum(len(source.items(split)) for split in ("train", "val", "test"))
+    pictures = source.gather(np.arange(count))
+    assert isinstance(pictures, np.ndarray)
+    ink = pictures.reshape(count, -1).mean(1)
+    chance = 1 / (1 + np.exp(bias * (ink - ink.mean()) / ink.std()))
+    kept: NDArray[np.bool_] = uniform(key_of("bias", seed), np.arange(count)) < chance
+    return kept

@@ -15,25 +15,37 @@ from metamtl.data.examples import ExampleSource
 from metamtl.data.random import bits
 from metamtl.data.source import IntArray, Split
 
+SPLITS: tuple[Split, ...] = ("train", "val")
+
 
 class ShiftedSource(ExampleSource):
     """Trains on both domains, half of every minibatch each, validates on the source, and is tested on the target.
 
     `held_out` are the target's own validation examples: without their labels an unsupervised criterion may look at
-    them; their labels, `oracle`, are for comparison alone.
+    them; their labels, `oracle`, are for comparison alone. `selected` says which of the source's items are known, where
+    not all are.
     """
 
-    def __init__(self, *, name: str, source: ExampleSource, target: ExampleSource, facts: dict[str, Any]) -> None:
+    def __init__(
+        self,
+        *,
+        name: str,
+        source: ExampleSource,
+        target: ExampleSource,
+        facts: dict[str, Any],
+        selected: NDArray[np.bool_] | None = None,
+    ) -> None:
         first = len(_every(source, "x"))
         x = np.concatenate([_every(source, "x"), _every(target, "x")])
         y = np.concatenate([_every(source, "y"), _every(target, "y")])
-        self.source_items, self.target_items = source.items("train"), first + target.items("train")
+        known = {split: _those(source.items(split), selected) for split in SPLITS}
+        self.source_items, self.target_items = known["train"], first + target.items("train")
         self.held_out = first + target.items("val")
         self.oracle: NDArray[np.int64] = y[self.held_out]
         y[self.target_items] = -1
         splits: dict[Split, IntArray] = {
             "train": np.concatenate([self.source_items, self.target_items]),
-            "val": source.items("val"),
+            "val": known["val"],
             "test": first + target.items("test"),
         }
         super().__init__(
@@ -56,6 +68,10 @@ class ShiftedSource(ExampleSource):
         target = self.in_order(self.target_items, size - half, step, int(bits(key, 1)))
         chosen = np.concatenate([source, target])
         return chosen, self.targets(chosen)
+
+
+def _those(items: IntArray, selected: NDArray[np.bool_] | None) -> IntArray:
+    return items if selected is None else items[selected[items]]
 
 
 def _every(source: ExampleSource, part: str) -> NDArray[Any]:

@@ -121,7 +121,10 @@ def averaged(module: nn.Module, ema: dict[str, Tensor] | None) -> Iterator[None]
 
 
 def update_ema(ema: dict[str, Tensor] | None, module: nn.Module, decay: float | None) -> dict[str, Tensor] | None:
-    """The exponential moving average of the weights, and of the running statistics that belong to them."""
+    """The exponential moving average of the weights, and of the running statistics that belong to them.
+
+    A decay of n / (n + 1) makes the mean of n + 1 weights, one after another.
+    """
     if decay is None:
         return None
     if ema is None:

@@ -25,7 +25,7 @@ from metamtl.trackers.group import TrackerGroup
 from metamtl.trainer import checkpoint
 from metamtl.trainer.checkpoint import Progress, State
 from metamtl.trainer.elsewhere import Elsewhere
-from metamtl.trainer.optim import clip, make_optimizer, rate_factor, set_rate
+from metamtl.trainer.optim import average_decay, clip, make_optimizer, rate_factor, set_rate
 from metamtl.trainer.progress import Display
 from metamtl.trainer.relatedness import measured
 from metamtl.trainer.run import Watch
@@ -175,7 +175,7 @@ class Trainer:
         state.optimizer.zero_grad(set_to_none=True)
         if update.statistics:
             self.families.update_running(update.statistics, step)
-        state.ema = checkpoint.update_ema(state.ema, module, self.options["ema"])
+        state.ema = checkpoint.update_ema(state.ema, module, average_decay(self.options, step))
 
     def _not_finite(self, progress: Progress, rate: float, loss: float, norm: float) -> None:
         progress.skipped += 1

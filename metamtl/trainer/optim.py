@@ -55,6 +55,19 @@ def rate_factor(schedule: Mapping[str, Any], step: int, steps: int) -> float:
     return warm
 
 
+def average_decay(options: Mapping[str, Any], step: int) -> float | None:
+    """The decay of the average of weights at a step: `ema`, or from step `swa` on that of an even mean.
+
+    Izmailov, Podoprikhin, Garipov, Vetrov & Wilson (2018), Averaging Weights Leads to Wider Optima and Better
+    Generalization, UAI, algorithm 1, with a cycle of one update; None where no average is kept.
+    """
+    start = options["swa"]
+    if start is None:
+        ema: float | None = options["ema"]
+        return ema
+    return None if step < start else 1 - 1 / (step - start + 1)
+
+
 def set_rate(optimizer: torch.optim.Optimizer, rate: float, factor: Callable[[str], float] = lambda part: 1.0) -> None:
     """Gives every parameter group the learning rate, times the factor of its `part` where it has one."""
     for group in optimizer.param_groups:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
-from typing import ClassVar, cast
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, cast
 
 from torch import Tensor, nn
 
@@ -71,13 +71,7 @@ class Taught(Strategy):
     def extract(self, origins: Sequence[Origin], score: Score) -> Knowledge:
         """The source's weights and what rebuilds its network."""
         (origin,) = origins
-        trained = origin.trained()
-        teacher = {
-            "backbone": origin.backbone,
-            "input_shape": list(trained.input_shape),
-            "outputs": _outputs(origin.parameters),
-        }
-        return Knowledge(parameters=origin.parameters, teacher=teacher)
+        return Knowledge(parameters=origin.parameters, teacher=record_of(origin))
 
     @abstractmethod
     def term(self) -> TaughtTerm:
@@ -99,19 +93,29 @@ class Taught(Strategy):
         """UsageError where the teacher cannot be compared with the network; nothing to refuse by default."""
 
 
+def record_of(origin: Origin) -> dict[str, Any]:
+    """What rebuilds a source's network, beside its parameters."""
+    shape = list(origin.trained().input_shape)
+    return {"backbone": origin.backbone, "input_shape": shape, "outputs": _outputs(origin.parameters)}
+
+
 def teacher_of(knowledge: Knowledge) -> Network:
     """The source's network; UsageError where its head is not one that can be rebuilt."""
-    record = knowledge.teacher
+    return network_of(knowledge.teacher, knowledge.parameters)
+
+
+def network_of(record: Mapping[str, Any], parameters: Mapping[str, Tensor]) -> Network:
+    """The network that `record_of` describes; UsageError where its head is not one that can be rebuilt."""
     options = record["backbone"]
     backbone = build("backbone", options, input_shape=tuple(record["input_shape"]))
     head = nn.Linear(backbone.features, record["outputs"]) if record["outputs"] else None
     network = Network(backbone, head, options["norm"])
-    missing = network.load_state_dict(knowledge.parameters, strict=False).missing_keys
+    missing = network.load_state_dict(parameters, strict=False).missing_keys
     if missing:
         raise UsageError(f"transfer.source: its network cannot be rebuilt as a teacher ({missing[0]} is not there).")
-    return network.to(next(iter(knowledge.parameters.values())).dtype)
+    return network.to(next(iter(parameters.values())).dtype)
 
 
-def _outputs(parameters: dict[str, Tensor]) -> int:
+def _outputs(parameters: Mapping[str, Tensor]) -> int:
     head = parameters.get("head.weight")
     return 0 if head is None or head.dim() != 2 else len(head)

@@ -24,8 +24,8 @@ from metamtl.runs.folder import RunFolder
 from metamtl.trainer.run import train_run
 from metamtl.trainer.source import take_over
 
-# auto becomes another strategy before the run starts
-NAMES = tuple(sorted(Library.load().groups["transfer"].keys() - {"none", "auto"}))
+# auto becomes another strategy before the run starts, reweight needs labels that are missing (test_domains)
+NAMES = tuple(sorted(Library.load().groups["transfer"].keys() - {"none", "auto", "reweight"}))
 DIGITS = (
     "algo=joint",
     "data=digits",
@@ -39,7 +39,7 @@ DIGITS = (
 )
 # strategies that need maps, and so another network on other data
 IMAGES = {"attention"}
-SEVERAL = {"soup", "fedavg"}
+SEVERAL = {"soup", "fedavg", "fusion"}
 WITHOUT = {"rules": ["transfer.rules.constraints=[{if: {input: 0, above: 0.0}, then: {classes: [0, 1, 2]}}]"]}
 
 

@@ -25,6 +25,7 @@ from metamtl.runs.metrics import read
 from metamtl.trainer.run import Watch, resume_run, train_run
 from metamtl.trainer.selection import mutual_information
 from metamtl.transfer.dann import Deception, told_apart
+from metamtl.transfer.reweight import Reweighted
 from tests.transfer.made import DIGITS, batch, families_of, terms_of
 
 
@@ -171,6 +172,36 @@ def test_three_criteria_select_and_a_resumed_run_keeps_them(shifted: list[str], 
     best = max(line["val/oracle"] for line in lines)
     assert records[0]["oracle"]["val"] == best
     assert records[0]["oracle"]["step"] == next(line["step"] for line in lines if line["val/oracle"] == best)
+
+
+def test_reweighting_adds_what_the_density_ratio_changes(shifted: list[str]) -> None:
+    config = composed(shifted, "transfer=reweight")
+    parts = build_families(config, open_sources(config)).first
+    term, view = terms_of(parts)["reweight"], _view(parts, batch(parts))
+    assert isinstance(term, Reweighted)
+    known = view.examples.labels >= 0
+    (judge,) = term._judge
+    features = view.network.support(view.examples.x, view.weights, head=False)[known]
+    odds = torch.exp(-judge(features)).squeeze(1).detach().clamp(max=10.0)
+    each = torch.nn.functional.cross_entropy(view.outputs[known], view.examples.labels[known], reduction="none")
+    plain, weighted = each.mean(), (odds / odds.mean() * each).mean()
+    torch.testing.assert_close(plain + term.value(view), weighted)
+    slopes = torch.autograd.grad(term.value(view), list(judge.parameters()), allow_unused=True)
+    assert all(slope is None for slope in slopes)
+
+
+def test_zero_reweighting_is_bit_identical_to_none(shifted: list[str], tmp_path: Path) -> None:
+    def weights(name: str, *more: str) -> dict[str, torch.Tensor]:
+        config = composed(shifted, *more, "trainer.steps=4", f"paths.outputs={tmp_path / name}")
+        run = train_run(config, ["metamtl", "train"])
+        assert run is not None
+        found: dict[str, torch.Tensor] = torch.load(run.checkpoints / "last.pt", weights_only=True)["learner"]
+        return found
+
+    none, zero = weights("none"), weights("zero", "transfer=reweight", "transfer.reweight.weight=0")
+    some = weights("some", "transfer=reweight")
+    assert none.keys() == zero.keys() and all(torch.equal(tensor, zero[key]) for key, tensor in none.items())
+    assert any(not torch.equal(tensor, some[key]) for key, tensor in none.items())
 
 
 def test_tasks_need_a_source_of_examples(tmp_path: Path) -> None:
