@@ -10,12 +10,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from metamtl.config.compose import compose
 from metamtl.data import pets
 from metamtl.data.dense import Boxes, Segmentation
 from metamtl.data.labelled import LabelledClasses, family_of
 from metamtl.data.pets import Pets, breed_of, split_names
 from metamtl.data.source import DataPaths, Split
 from metamtl.errors import MetamtlError, UsageError
+from metamtl.runs.result import read_result
+from metamtl.trainer.run import train_run
 from tests.data.image_files import noise, png, real, unpacked, zipped
 
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
@@ -112,6 +115,20 @@ def test_each_label_has_its_family(paths: DataPaths) -> None:
     assert isinstance(made["breed"], LabelledClasses) and made["breed"].outputs == 2
     assert isinstance(made["segmentation"], Segmentation) and made["segmentation"].size == (16, 16)
     assert isinstance(made["box"], Boxes)
+
+
+def test_all_four_questions_train_together(paths: DataPaths, tmp_path: Path) -> None:
+    """One backbone gives its features to two families, its last map to one, and learns of boxes where there are any."""
+    small = ["backbone.width=4", "trainer.steps=2", "trainer.batch_size=3", "trainer.threads=1", "backbone.halvings=2"]
+    places = [f"paths.{name}={tmp_path / name}" for name in ("data", "cache", "outputs")]
+    config = compose(["experiment=multitask/pets", *small, *places])
+    run = train_run(config, ["metamtl", "train"])
+    assert run is not None
+    families = read_result(run)["families"]
+    figures = {name: {metric for metric in record["test"] if metric != "loss"} for name, record in families.items()}
+    regions = {"iou", "pixel_accuracy"}
+    assert figures == {"breed": {"accuracy"}, "species": {"accuracy"}, "segmentation": regions, "box": {"iou"}}
+    assert families["box"]["test"]["iou"]["episodes"] == 1  # the other photograph has no box
 
 
 def test_photographs_that_are_nowhere_are_asked_for(tmp_path: Path) -> None:
