@@ -42,6 +42,8 @@ Resume = Callable[[Path], None]
 def refuse_references(config: Mapping[str, Any]) -> None:
     """UsageError where references are asked for and cannot be had."""
     if config["references"] == "none":
+        if config["budgets"]:
+            raise UsageError("budgets: labels to reach an accuracy are counted with references=auto: add it.")
         return
     if not config["families"] and not config["transfer"].get("source"):
         raise UsageError(

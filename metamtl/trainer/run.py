@@ -174,7 +174,8 @@ def _recorded(run: RunFolder) -> Iterator[None]:
                 yield
         except (Interrupted, KeyboardInterrupt) as error:
             advice = f"Go on with: metamtl resume {shlex.quote(str(run.path))}"
-            reason = str(error) or "Stopped by the keyboard."
+            # of a run within this one, a stage or a reference, this one is what goes on
+            reason = str(error).partition(" Go on with: ")[0] or "Stopped by the keyboard."
             run.finish("interrupted", reason)
             number = error.exit_code - 128 if isinstance(error, Interrupted) else 2
             raise Interrupted(f"{reason} {advice}", number) from error
