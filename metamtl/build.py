@@ -78,6 +78,7 @@ def build_parts(
         torch.manual_seed(seed)
     learner = build_learner(config, family, tuple(source.input_shape), transfer, backbone).to(device, dtype)
     _refuse_unknown_stages(config, [stage.name for stage in learner.stages[:-1]])
+    _refuse_nothing_to_train(config, learner)
     _refuse_labelled_examples(config, source, learner)
     learner.network.transductive = trainer["transductive"]
     how = config["engine"]
@@ -160,4 +161,12 @@ def _refuse_labelled_examples(config: Mapping[str, Any], source: Source, learner
         raise UsageError(
             f"algo={config['algo']['name']} learns from few-shot tasks, of which {source.name} has none: its examples "
             "are labelled once; take algo=joint."
+        )
+
+
+def _refuse_nothing_to_train(config: Mapping[str, Any], learner: Learner) -> None:
+    if config["trainer"]["steps"] and learner.stages and not any(w.requires_grad for w in learner.parameters()):
+        raise UsageError(
+            f"algo={config['algo']['name']} has nothing to train over a frozen backbone: set trainer.steps=0, give "
+            "backbone.projection=256, or set backbone.frozen=false."
         )

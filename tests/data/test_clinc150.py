@@ -76,6 +76,14 @@ def test_a_query_of_two_intents_stays_with_the_later_split(tmp_path: Path) -> No
     assert sizes[test] == 7 and set(sizes.values()) == {6, 7}
 
 
+def test_whatever_reads_the_queries_episodes_are_the_same(tmp_path: Path) -> None:
+    one, other = source(official(tmp_path)), source(tmp_path, vocabulary=500, length=6)
+    assert one.fingerprint != other.fingerprint
+    assert all(one.split_fingerprint(split) == other.split_fingerprint(split) for split in SPLITS)
+    assert len({one.split_fingerprint(split) for split in SPLITS}) == 3
+    assert source(tmp_path, seed=1).split_fingerprint("test") != one.split_fingerprint("test")
+
+
 def test_what_is_not_clinc150_is_refused(tmp_path: Path) -> None:
     with pytest.raises(MetamtlError, match="does not look like CLINC150"):
         source(official(tmp_path, val=7))

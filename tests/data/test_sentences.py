@@ -53,6 +53,13 @@ def test_tags_and_labels_reach_the_source() -> None:
     assert facts == {"copies": 1, "texts_cut": 0} and source.input_shape == (5, 20)
     assert source.targets(source.items("train")).tolist() == [[0, 0, 1, 2, -1]]
     assert source.targets(source.items("val")).tolist() == [[0, -1, -1, -1, -1], [0, 1, -1, -1, -1]]
+    shorter = ExampleSource(name="made", **tagged(SPLITS, Subwords(50, 4)))
+    assert shorter.fingerprint != source.fingerprint  # other numbers of the same sentences
+    assert shorter.split_fingerprint("test") == source.split_fingerprint("test")
+    changed = {**SPLITS, "test": [Sentence(("at", "noon"), ("O", "O"), "end")]}
+    assert ExampleSource(name="made", **tagged(changed, Subwords(50, 4))).split_fingerprint("test") != (
+        source.split_fingerprint("test")
+    )
     other = labelled(SPLITS, Subwords(100, 3))
     assert other["facts"] == {"copies": 1, "texts_cut": 1}
     assert other["output_names"] == ["end", "travel"] and other["y"].tolist() == [1, 0, 1, 0]

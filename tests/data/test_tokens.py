@@ -63,7 +63,8 @@ def test_a_model_is_found_in_a_folder_or_a_package_that_carries_it(
         model_file(str(inner), "tokenizer.json")
 
 
-def test_the_pieces_of_a_model_begin_at_words(tmp_path: Path) -> None:
+def write_pieces(folder: Path) -> None:
+    """A tokenizer of six pieces, beside its model's config."""
     tokenizers = pytest.importorskip("tokenizers", reason="pip install 'metamtl[text]'")
     vocabulary = {"[UNK]": 0, "play": 1, "##ing": 2, "songs": 3, "[CLS]": 4, "[SEP]": 5}
     made = tokenizers.Tokenizer(tokenizers.models.WordPiece(vocabulary, unk_token="[UNK]"))
@@ -71,7 +72,11 @@ def test_the_pieces_of_a_model_begin_at_words(tmp_path: Path) -> None:
     made.post_processor = tokenizers.processors.TemplateProcessing(
         single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 4), ("[SEP]", 5)]
     )
-    made.save(str(tmp_path / "tokenizer.json"))
+    made.save(str(folder / "tokenizer.json"))
+
+
+def test_the_pieces_of_a_model_begin_at_words(tmp_path: Path) -> None:
+    write_pieces(tmp_path)
     (tmp_path / "config.json").write_text("{}")
     pieces = tokeniser(str(tmp_path), None, 6)
     tokens = pieces.encode([["playing", "songs"], ["songs"] * 5])
