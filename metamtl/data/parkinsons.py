@@ -1,8 +1,8 @@
 """Few-shot regression over people: a task is one of 42 subjects, whose scores are told from voice recordings.
 
 Tsanas, Little, McSharry & Ramig (2010), Accurate Telemonitoring of Parkinson's Disease Progression by Noninvasive
-Speech Tests, IEEE Transactions on Biomedical Engineering 57. About six recordings of a subject were made at a time, so
-that a query may be of the same day as a support example: a task shows what a new subject's few scores are worth.
+Speech Tests, IEEE Transactions on Biomedical Engineering 57. Scores were taken at three visits and are interpolated in
+between, so that within a subject a line in time tells most of them; without the time a task shows what voices tell.
 """
 
 from __future__ import annotations
@@ -27,13 +27,16 @@ _SUBJECT, _ROWS = 16, 17  # apart from the counters of metamtl.data.sampler
 
 @register("data", "parkinsons")
 class Parkinsons(Source):
-    """Tasks of `shots` support and `queries` query recordings of one subject; x float32 [19], y float32 [targets].
+    """Tasks of `shots` support and `queries` query recordings of one subject; x float32 [inputs], y float32 [targets].
 
-    Subjects are divided into splits; inputs and scores are standardised over those for training.
+    Inputs are age, sex, 16 measures of the voice and, where `time` asks for it, the days since recruitment. Subjects
+    are divided into splits; inputs and scores are standardised over those for training.
     """
 
-    def __init__(self, *, paths: DataPaths, target: str, split_seed: int) -> None:
+    def __init__(self, *, paths: DataPaths, target: str, time: bool, split_seed: int) -> None:
         columns = read_table("parkinsons", paths)
+        if not time:
+            del columns["test_time"]
         subjects = together("parkinsons", columns)
         self._splits = divided(subjects, split_seed)
         x, inputs = encoded("parkinsons", columns, self._splits["train"])
@@ -49,7 +52,7 @@ class Parkinsons(Source):
         self.input_shape, self.output_size = self._x.shape[1:], self._y.shape[1]
         self.preprocessing = {"columns": inputs, "answer": {one: record for one, (_, record) in scores.items()}}
         counts = {split: len(rows) for split, rows in self._rows.items()}
-        self.facts = {"subjects": counts, "target": target, "licence": "CC BY 4.0"}
+        self.facts = {"subjects": counts, "target": target, "time": time, "licence": "CC BY 4.0"}
         listed = {split: array_digest(items) for split, items in self._splits.items()}
         self.fingerprint = digest("parkinsons", array_digest(self._x), array_digest(self._y), listed)
 

@@ -105,7 +105,7 @@ def test_subjects_are_in_one_split(tmp_path: Path) -> None:
 
 
 def test_a_task_is_one_subject_and_shows_no_recording_twice(tmp_path: Path) -> None:
-    source = Parkinsons(paths=DataPaths(voices(tmp_path), tmp_path), target="both", split_seed=0)
+    source = Parkinsons(paths=DataPaths(voices(tmp_path), tmp_path), target="both", time=True, split_seed=0)
     assert source.output_size == 2 and source.facts["subjects"] == {"train": 6, "val": 2, "test": 2}
     seen: set[float] = set()
     for split in SPLITS:
@@ -121,6 +121,13 @@ def test_a_task_is_one_subject_and_shows_no_recording_twice(tmp_path: Path) -> N
     assert np.array_equal(alone.query_x[0], tasks.query_x[17])
     assert source.problems("val", TaskShape(5, 9, 3)) == []
     assert "has 12 recordings, fewer than shots + queries = 13" in source.problems("val", TaskShape(5, 9, 4))[0]
+
+
+def test_the_time_of_a_recording_may_be_left_out(tmp_path: Path) -> None:
+    paths = DataPaths(voices(tmp_path), tmp_path)
+    timed, plain = (Parkinsons(paths=paths, target="motor", time=time, split_seed=0) for time in (True, False))
+    assert timed.input_shape == (4,) and plain.input_shape == (3,)
+    assert set(timed.preprocessing["columns"]) - set(plain.preprocessing["columns"]) == {"test_time"}
 
 
 def test_divided_gives_each_group_one_split() -> None:
@@ -180,7 +187,7 @@ def test_real_tables_have_the_published_counts() -> None:
         "heating": 768,
         "cooling": 768,
     }
-    subjects = Parkinsons(paths=paths, target="motor", split_seed=0)
+    subjects = Parkinsons(paths=paths, target="motor", time=True, split_seed=0)
     assert subjects.facts["subjects"] == {"train": 26, "val": 8, "test": 8} and subjects.input_shape == (19,)
     german = LabelledTable(paths=paths, set="german_credit", target=None, split_seed=0)
     assert isinstance(family_of(german), LabelledClasses) and german.input_shape == (61,)
