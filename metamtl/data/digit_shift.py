@@ -22,7 +22,8 @@ class DigitShift(ShiftedSource):
     """From `source` to `target`, which may also be turned, noisy or inverted, both at one size.
 
     `bias` selects the source's examples: one whose ink lies z standard deviations from the mean is known with chance
-    1 / (1 + exp(bias z)), so that thin digits prevail; with equal domains that is all that tells them apart.
+    1 / (1 + exp(bias z)), so that thin digits prevail; with equal domains that is all that tells them apart. `labels` is
+    how many of the source's training examples are known; with equal domains that is semi-supervised learning.
     """
 
     def __init__(
@@ -36,6 +37,7 @@ class DigitShift(ShiftedSource):
         noise: float,
         invert: bool,
         bias: float,
+        labels: int | None,
         split_seed: int,
     ) -> None:
         plain, changed = (
@@ -50,10 +52,11 @@ class DigitShift(ShiftedSource):
                 invert=inverted,
                 permute=None,
                 split_seed=split_seed,
+                labels=known,
             )
-            for domain, turned, noisy, inverted in (
-                (source, 0.0, 0.0, False),
-                (target, rotate, noise, invert),
+            for domain, turned, noisy, inverted, known in (
+                (source, 0.0, 0.0, False, labels),
+                (target, rotate, noise, invert, None),
             )
         )
         facts = {"source": plain.facts, "target": changed.facts}
@@ -64,7 +67,7 @@ class DigitShift(ShiftedSource):
 
 def thin_ones(source: ExampleSource, bias: float, seed: int) -> NDArray[np.bool_]:
     """Which examples [N] of a source a selection by little ink keeps."""
-    count = sum(len(source.items(split)) for split in ("train", "val", "test"))
+    count = 1 + max(int(source.items(split).max()) for split in ("train", "val", "test"))
     pictures = source.gather(np.arange(count))
     assert isinstance(pictures, np.ndarray)
     ink = pictures.reshape(count, -1).mean(1)
