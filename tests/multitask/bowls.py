@@ -12,12 +12,13 @@ from metamtl.config.library import Library
 from metamtl.multitask.base import Weighting
 from metamtl.registry import build
 
-WEIGHTINGS = sorted(Library.load().groups["weighting"])
+OPTIONS = Library.load().groups["weighting"]
+WEIGHTINGS = sorted(OPTIONS)
 
 
 def weighting_of(name: str, kinds: Sequence[str], seed: int = 0, **options: Any) -> Weighting:
     """The option `name` for families of these kinds, in float64."""
-    raw = Library.load().groups["weighting"][name].raw
+    raw = OPTIONS[name].raw
     families = {f"family{number}": kind for number, kind in enumerate(kinds)}
     found: Weighting = build("weighting", {**raw, **options}, families=families)
     found.seed = seed

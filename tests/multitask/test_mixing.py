@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from metamtl.config.compose import compose
+from metamtl.data.digits import Digits
+from metamtl.data.source import DataPaths
 from metamtl.errors import UsageError
 from metamtl.multitask.mixing import Mixing, mixing_of
-from metamtl.opening import open_sources
 from metamtl.runs.metrics import read
-from tests.multitask.test_families import DIGITS, WAVES, families_of, gradients
-from tests.multitask.test_relatedness import run
+from tests.multitask.composed import families_of, trained
+from tests.multitask.test_families import gradients
 
 STEPS = 4000
-UNEQUAL = [*DIGITS, "families.odd.set.data.target=odd", "+families.odd.set.data.digits=[0,1]"]
 
 
 def test_one_is_drawn_by_its_share_and_the_draw_depends_on_step_and_seed_alone() -> None:
@@ -35,10 +35,11 @@ def test_several_are_drawn_once_each_in_their_order() -> None:
     assert set(drawn) == {("a", "b"), ("a", "c"), ("b", "c")}
 
 
-def test_shares_follow_the_rule() -> None:
-    sources = open_sources(compose(UNEQUAL))
-    sizes = np.array([len(source.items("train")) for source in sources.values()], np.float64)  # type: ignore[attr-defined]
-    assert sizes[1] < sizes[0] / 3
+def test_shares_follow_the_rule(tmp_path: Path) -> None:
+    every: dict[str, Any] = {"paths": DataPaths(None, tmp_path), "target": "odd", "components": None, "split_seed": 0}
+    sources = {"few": Digits(**every, digits=[0, 1]), "all": Digits(**every)}
+    sizes = np.array([len(source.items("train")) for source in sources.values()], np.float64)
+    assert sizes[0] < sizes[1] / 3
     for rule, power in (("proportional", 1.0), ("equal", 0.0), ("temperature", 0.5)):
         shares = mixing_of({"take": 1, "rule": rule, "temperature": 2.0}, sources, 0).shares
         wanted = np.power(sizes, power)
@@ -46,7 +47,7 @@ def test_shares_follow_the_rule() -> None:
 
 
 def test_an_update_of_some_leaves_the_others_heads_alone() -> None:
-    families = families_of([*DIGITS, "mixing.take=2"])
+    families = families_of("digits", mixing={"take": 2})
     for step in range(4):
         drawn = families.drawn(step)
         each, figures = gradients(families, step)
@@ -62,10 +63,13 @@ def test_an_update_of_some_leaves_the_others_heads_alone() -> None:
         families.update_running([(a.double(), b.double()) for a, b in statistics], step)
 
 
-def test_a_run_of_draws_logs_the_mean_over_the_updates_that_a_family_was_in(tmp_path: Path) -> None:
-    more = ["mixing.take=1", "mixing.rule=equal", "trainer.log_every=1"]
-    single = run(tmp_path, "single", 6, *more)
-    window = run(tmp_path, "window", 6, *more[:2], "trainer.log_every=6")
+def test_a_run_of_draws_logs_the_mean_over_the_updates_that_a_family_was_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("metamtl.trainer.session.plot_curves", lambda run: None)  # slow, and tested elsewhere
+    mixing = {"take": 1, "rule": "equal"}
+    single = trained(tmp_path / "single", 6, log_every=1, mixing=mixing)
+    window = trained(tmp_path / "window", 6, log_every=6, mixing=mixing)
     each = [line["train/low/loss"] for line in read(single.metrics_file) if "train/low/loss" in line]
     (line,) = (line for line in read(window.metrics_file) if "train/low/loss" in line)
     assert 0 < len(each) < 6
@@ -74,13 +78,13 @@ def test_a_run_of_draws_logs_the_mean_over_the_updates_that_a_family_was_in(tmp_
 
 
 @pytest.mark.parametrize(
-    "overrides, said",
+    "mixing, weighting, said",
     [
-        (["mixing.take=3"], "mixing.take=3: there are 2 families"),
-        (["mixing.take=1"], "families.low: sinusoid makes tasks and has no size to draw by: take mixing.rule=equal"),
-        (["mixing.take=1", "mixing.rule=equal", "weighting=famo"], "weighting=famo compares all families"),
+        ({"take": 3}, "equal", "mixing.take=3: there are 2 families"),
+        ({"take": 1}, "equal", "families.low: sinusoid makes tasks and has no size to draw by: take mixing.rule=equal"),
+        ({"take": 1, "rule": "equal"}, "famo", "weighting=famo compares all families"),
     ],
 )
-def test_a_mixing_that_cannot_be_is_refused(overrides: list[str], said: str) -> None:
+def test_a_mixing_that_cannot_be_is_refused(mixing: dict[str, Any], weighting: str, said: str) -> None:
     with pytest.raises(UsageError, match=said):
-        families_of([*WAVES, *overrides])
+        families_of("waves", mixing=mixing, weighting={"name": weighting})

@@ -3,32 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 import torch
 
-from metamtl.config.compose import compose
 from metamtl.engine.world import World
-from metamtl.families import Families
 from metamtl.multitask.relatedness import affinities, best_groups, cosines
-from metamtl.runs.folder import RunFolder
 from metamtl.runs.metrics import read
 from metamtl.trainer.elsewhere import Elsewhere
-from metamtl.trainer.run import resume_run, train_run
+from metamtl.trainer.run import resume_run
 from metamtl.trainer.streams import FamiliesStream
 from tests.multitask.bowls import Bowls
-from tests.multitask.test_families import DIGITS, WAVES, families_of, gradients
-
-SHORT = ["trainer.schedule.name=constant", "trainer.validate_every=2", "eval.episodes=8", "eval.val_episodes=4"]
-
-
-def run(tmp_path: Path, folder: str, steps: int, *more: str, base: Sequence[str] = WAVES) -> RunFolder:
-    small = [*base, *SHORT, "eval.gap_episodes=0", f"trainer.steps={steps}", f"paths.outputs={tmp_path / folder}"]
-    train_run(compose([*small, *more]), ["metamtl"])
-    (found,) = (tmp_path / folder).iterdir()
-    return RunFolder(found)
+from tests.multitask.composed import families_of, trained
+from tests.multitask.test_families import gradients
 
 
 def test_affinity_is_the_share_of_a_loss_that_anothers_step_takes_away() -> None:
@@ -56,9 +44,9 @@ def test_groups_are_those_that_help_one_another() -> None:
     assert best_groups(-torch.ones(3, 3), 3) == [[0], [1], [2]]
 
 
-@pytest.mark.parametrize("overrides", [WAVES, DIGITS], ids=["meta-learning", "labelled"])
-def test_elsewhere_is_the_gradient_there_and_changes_nothing(overrides: list[str]) -> None:
-    families: Families = families_of(overrides)
+@pytest.mark.parametrize("name", ["waves", "digits"])
+def test_elsewhere_is_the_gradient_there_and_changes_nothing(name: str) -> None:
+    families = families_of(name)
     families.module.train()
     before = {name: tensor.clone() for name, tensor in families.module.state_dict().items()}
     elsewhere = Elsewhere(families, FamiliesStream(families, World(0, 1)), World(0, 1))
@@ -78,18 +66,20 @@ def test_elsewhere_is_the_gradient_there_and_changes_nothing(overrides: list[str
     assert all(torch.equal(after[name], tensor) for name, tensor in before.items())
 
 
-def test_a_run_records_relatedness_and_goes_on_as_it_would_without(tmp_path: Path) -> None:
-    more = ["relatedness.every=2", "weighting=famo"]
-    whole, broken = run(tmp_path, "whole", 4, *more), run(tmp_path, "broken", 3, *more)
+def test_a_run_records_relatedness_and_a_stopped_one_goes_on_as_an_unbroken_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("metamtl.trainer.session.plot_curves", lambda run: None)  # slow, and tested elsewhere
+    every, weighting = {"every": 2}, {"name": "famo"}
+    whole = trained(tmp_path / "whole", 4, relatedness=every, weighting=weighting)
+    broken = trained(tmp_path / "broken", 3, relatedness=every, weighting=weighting)
     resume_run(broken.path, ["trainer.steps=4"])
-    plain = run(tmp_path, "plain", 4, "weighting=famo")
-    results = [json.loads(one.result_file.read_text()) for one in (whole, broken, plain)]
-    assert results[0]["families"] == results[1]["families"] == results[2]["families"]
-    record = results[0]["relatedness"]
-    assert record == results[1]["relatedness"] and "relatedness" not in results[2]
+    first, second = (json.loads(one.result_file.read_text()) for one in (whole, broken))
+    assert first["families"] == second["families"] and first["best"] == second["best"]
+    record = first["relatedness"]
+    assert record == second["relatedness"]
     assert record["affinity"].keys() == {"low>high", "high>low"} and record["cosine"].keys() == {"low-high"}
     lines = [line for line in read(whole.metrics_file) if "affinity/low>high" in line]
     assert [line["step"] for line in lines] == [0, 2] and record["measured"] == 2
     assert record["affinity"]["low>high"] == pytest.approx(sum(line["affinity/low>high"] for line in lines) / 2)
     assert (whole.plots / "affinity.png").read_bytes().startswith(b"\x89PNG")
-    assert not (plain.plots / "affinity.png").exists()

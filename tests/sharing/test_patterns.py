@@ -23,7 +23,8 @@ from metamtl.registry import build
 from metamtl.sharing.base import Shape, Sharing
 from tests.multitask.test_families import WAVES, gradients
 
-PATTERNS = sorted(Library.load().groups["sharing"])
+OPTIONS = Library.load().groups["sharing"]
+PATTERNS = sorted(OPTIONS)
 # of each family's weights, whose names hold one of these are its own
 OWN: Mapping[str, tuple[str, ...]] = {
     "hard": (".head.",),
@@ -41,7 +42,7 @@ TEXT: Shape = (7, 2)
 
 
 def pattern(name: str, **options: Any) -> Sharing:
-    found: Sharing = build("sharing", {**Library.load().groups["sharing"][name].raw, **options})
+    found: Sharing = build("sharing", {**OPTIONS[name].raw, **options})
     return found
 
 
@@ -70,8 +71,7 @@ def waves() -> dict[str, Any]:
 
 
 def families_of(sharing: str, engine: str = "auto", **options: Any) -> Families:
-    raw = Library.load().groups["sharing"][sharing].raw
-    config = {**waves(), "sharing": {**raw, **options}, "engine": engine}
+    config = {**waves(), "sharing": {**OPTIONS[sharing].raw, **options}, "engine": engine}
     return build_families(config, open_sources(config))
 
 
