@@ -2,11 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
-from metamtl.data import cifar_fs, digit_files, fsdd, mini_imagenet, omniglot, pet_files, speech_commands, table_files
+from metamtl.data import (
+    cifar_fs,
+    clinc150,
+    crossner,
+    digit_files,
+    fewrel,
+    fsdd,
+    hwu64,
+    mini_imagenet,
+    omniglot,
+    pet_files,
+    sentiment_sentences,
+    snips,
+    speech_commands,
+    table_files,
+    ud_pud,
+    wnut17,
+    xsid,
+)
+from metamtl.data.places import folders
 from metamtl.data.source import DataPaths
 
 
@@ -37,8 +57,37 @@ def presence(paths: DataPaths) -> list[Presence]:
         _labelled("pets", pet_files.find(paths), pet_files.missing()),
         _labelled("fsdd", fsdd.find(paths), fsdd.MISSING),
         _speech_commands(paths),
+        *_texts(paths),
         _torchmeta(),
     ]
+
+
+def _texts(paths: DataPaths) -> Iterator[Presence]:
+    """The sets of texts."""
+    for name, files in (("clinc150", clinc150.find(paths)), ("fewrel", fewrel.find(paths))):
+        where = tuple(place for place in files.values() if place is not None)
+        url = clinc150.URL if name == "clinc150" else fewrel.URL
+        yield _files(name, where, [f"{url}{file}" for file, place in files.items() if place is None], paths)
+    for name, file, how in (
+        ("snips", "AddToPlaylist/train_AddToPlaylist_full.json", snips.HOW),
+        ("hwu64", "train.csv", hwu64.HOW),
+        ("crossner", "politics/train.txt", crossner.HOW),
+        ("wnut17", "train.conll", wnut17.HOW),
+        ("xsid", "en.valid.conll", xsid.HOW),
+        ("ud_pud", "en_pud-ud-test.conllu", ud_pud.HOW),
+        ("sentiment_sentences", "yelp_labelled.txt", sentiment_sentences.HOW),
+    ):
+        yield _labelled(name, _texts_in(paths, name, file), how)
+
+
+def _texts_in(paths: DataPaths, name: str, file: str) -> Path | None:
+    """The file, or a zip archive in the set's own folder, unopened."""
+    for place in folders(paths, name, None, name):
+        if (place / file).is_file():
+            return place / file
+        if place.name == name and (archive := next(iter(sorted(place.glob("*.zip"))), None)) is not None:
+            return archive
+    return None
 
 
 def _omniglot(paths: DataPaths) -> Presence:

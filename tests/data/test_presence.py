@@ -27,6 +27,20 @@ def test_nothing_present(tmp_path: Path) -> None:
     assert all("https://" in found[name].how or "http://" in found[name].how for name in labelled)
 
 
+TEXTS = ("snips", "hwu64", "crossner", "wnut17", "xsid", "ud_pud", "sentiment_sentences", "clinc150", "fewrel")
+
+
+def test_texts_are_found_as_files_and_as_archives(tmp_path: Path) -> None:
+    before = {one.name: one for one in presence(DataPaths(tmp_path, tmp_path / "cache"))}
+    assert all(not before[name].present and "https://" in before[name].how for name in TEXTS)
+    for name in ("snips/any.zip", "hwu64/train.csv", "other.zip"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"")
+    found = {one.name: one for one in presence(DataPaths(tmp_path, tmp_path / "cache"))}
+    assert [name for name in TEXTS if found[name].present] == ["snips", "hwu64"]
+    assert found["snips"].where == (tmp_path / "snips" / "any.zip",)
+
+
 def test_half_of_omniglot_names_the_other_half(tmp_path: Path) -> None:
     (tmp_path / "images_background.zip").write_bytes(b"")
     found = {one.name: one for one in presence(DataPaths(tmp_path, tmp_path / "cache"))}["omniglot"]
@@ -41,3 +55,4 @@ def test_real_data_is_found() -> None:
     assert found["cifar_fs"].present
     for name in ("digit_domain data.domain=semeion", "table data.set=parkinsons", "pets", "fsdd", "speech_commands"):
         assert found[name].present and len(found[name].where) == 1
+    assert all(found[name].present for name in TEXTS)
