@@ -120,10 +120,8 @@ def read_table(name: str, paths: DataPaths) -> dict[str, Texts]:
         rows = _rows(path, table)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise MetamtlError(f"{path} cannot be read ({error}); {table.way}.") from error
-    named = not table.columns or (bool(rows) and set(rows[0]) == set(table.columns))
-    columns, body = (tuple(rows[0]), rows[1:]) if rows and named else (table.columns, rows)
-    needed = {*(question.column for question in table.questions.values()), *table.categories, *table.left_out}
-    if not needed <= set(columns) or not body or any(len(row) != len(columns) for row in body):
+    columns, body = _named(rows, table)
+    if not _needed(table) <= set(columns) or not body or any(len(row) != len(columns) for row in body):
         raise MetamtlError(f"{path} does not have the columns of {name}, or lines are cut short; {table.way}.")
     return dict(zip(columns, np.array(body, dtype=np.str_).T, strict=True))
 
@@ -141,9 +139,29 @@ def find(name: str, paths: DataPaths) -> Path | None:
 
 
 def _rows(path: Path, table: Table) -> list[list[str]]:
+    """The lines that hold something."""
     with path.open(encoding="utf-8-sig", newline="") as stream:
         reader = csv.reader(stream, delimiter=table.delimiter, skipinitialspace=True)
-        return [[cell.strip() for cell in row] for row in reader if row]
+        return [row for line in reader if any(row := [cell.strip() for cell in line])]
+
+
+def _named(rows: list[list[str]], table: Table) -> tuple[tuple[str, ...], list[list[str]]]:
+    """The names of columns and the rows below them.
+
+    A sheet that was saved may have a line of other names above (X1, X2 ...), blanks in names, and empty columns at the
+    end of lines.
+    """
+    for number, row in enumerate(rows[:2]):
+        names = tuple(name.replace(" ", ".") for name in row)
+        if _needed(table) <= set(names):
+            width = max(place for place, name in enumerate(names) if name) + 1
+            body = [line if any(line[width:]) else line[:width] for line in rows[number + 1 :]]
+            return names[:width], body
+    return table.columns, rows
+
+
+def _needed(table: Table) -> set[str]:
+    return {*(question.column for question in table.questions.values()), *table.categories, *table.left_out}
 
 
 def numbers(column: Texts, where: str) -> NDArray[np.float64]:

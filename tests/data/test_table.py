@@ -61,6 +61,21 @@ def test_official_files_without_a_header_are_as_those_with_one(tmp_path: Path) -
     assert plain.preprocessing["answer"] == [">50K", ">50K."]
 
 
+def test_a_sheet_saved_as_it_is_published_is_read(tmp_path: Path) -> None:
+    """With a line of other names, a name with blanks, and empty columns and lines at the end."""
+    names = ["ID", "LIMIT_BAL", "SEX", "EDUCATION", "MARRIAGE", "AGE", "default payment next month"]
+    rows = [[str(n), str(1000 * n), "12"[n % 2], "1", "2", str(20 + n), "01"[n % 3 == 0]] for n in range(1, 21)]
+    lines = [["", "X1", "X2", "X3", "X4", "X5", "Y"], names, *rows]
+    text = "\n".join([*(",".join([*line, "", ""]) for line in lines), ",,,,,,,,", ""])
+    (tmp_path / "UCI_Credit_Card.csv").write_text(text, encoding="utf-8")
+    (tmp_path / "plain").mkdir()
+    plain = "\n".join(",".join(line) for line in ([name.replace(" ", ".") for name in names], *rows))
+    (tmp_path / "plain" / "UCI_Credit_Card.csv").write_text(plain, encoding="utf-8")
+    saved, tidy = (opened(folder, "credit_card_default") for folder in (tmp_path, tmp_path / "plain"))
+    assert saved.fingerprint == tidy.fingerprint
+    assert saved.input_shape == (2 + 2 + 1 + 1,) and saved.targets(np.arange(20)).sum() == 6
+
+
 def test_equal_rows_are_in_one_split(tmp_path: Path) -> None:
     source = opened(adult(tmp_path), "adult", "never_married")
     rows = {split: {row.tobytes() for row in np.asarray(source.gather(source.items(split)))} for split in SPLITS}
