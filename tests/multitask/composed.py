@@ -39,11 +39,16 @@ def families_of(name: str, **sections: Mapping[str, Any]) -> Families:
     return build_families(config, open_sources(config))
 
 
-def trained(outputs: Path, steps: int, log_every: int = 10, **sections: Mapping[str, Any]) -> RunFolder:
-    """A short run on waves, alone in `outputs`."""
-    config = config_of("waves", eval=FEW, paths={"outputs": str(outputs)}, **sections)
+def short(steps: int, log_every: int = 10, **sections: Mapping[str, Any]) -> Config:
+    """The config of a short run on waves."""
+    config = config_of("waves", eval=FEW, **sections)
     config["trainer"] = {**config["trainer"], "steps": steps, "validate_every": 2, "log_every": log_every}
     config["trainer"]["schedule"] = {**config["trainer"]["schedule"], "name": "constant"}
-    run = train_run(config, ["metamtl"])
+    return config
+
+
+def trained(outputs: Path, steps: int, log_every: int = 10, **sections: Mapping[str, Any]) -> RunFolder:
+    """That run, alone in `outputs`."""
+    run = train_run(short(steps, log_every, paths={"outputs": str(outputs)}, **sections), ["metamtl"])
     assert run is not None
     return run
