@@ -7,6 +7,7 @@ import io
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -14,29 +15,47 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from metamtl.data.archive import Archive, opened
+from metamtl.data.download import fetch
 from metamtl.data.images import decode
-from metamtl.data.places import first_existing, folders
+from metamtl.data.places import downloads, first_existing, folders
 from metamtl.data.source import DataPaths
 from metamtl.errors import MetamtlError
 
 URL = "https://www.robots.ox.ac.uk/~vgg/data/pets/data/"
+MD5 = {  # as published; no SHA-256 is
+    "images.tar.gz": "5c4f3ee8e5d25df40f4fd59a7f44e54c",
+    "annotations.tar.gz": "95a8c909bbe2e81eed6a22bccdf3f68f",
+}
+MAX_DOWNLOAD = 900 * 2**20  # bytes; the larger file has 755 MB
 CORNERS = ("xmin", "ymin", "xmax", "ymax")
 Box = tuple[float, ...]
 _FOLDERS = ("", "oxford_pets_mini/", "annotations/")  # that the files may be in
 
 
-def find(paths: DataPaths) -> Path | None:
-    """The small archive, zipped or not, or the folder that has the official `images` and `annotations`."""
+@dataclass(frozen=True)
+class Places:
+    """Where the photographs are, and where their labels; the same but for the official archives."""
+
+    photographs: Path
+    labels: Path
+
+
+def find(paths: DataPaths) -> Places | None:
+    """The small archive, the folder that has the official `images` and `annotations`, or the official archives."""
     places = folders(paths, "pets", None, "oxford_pets_mini", "oxford-iiit-pet", "oxford_pets", "pets")
-    found = first_existing(places, ("oxford_pets_mini.zip", "labels.csv", "annotations"))
-    return found.parent if found is not None and found.suffix != ".zip" else found
+    if (small := first_existing(places, ("oxford_pets_mini.zip",))) is not None:
+        return Places(small, small)
+    if (inside := first_existing(places, ("labels.csv", "annotations"))) is not None:
+        return Places(inside.parent, inside.parent)
+    archives = [first_existing(places, (name,)) for name in MD5]
+    return Places(*archives) if all(archives) else None  # type: ignore[arg-type]
 
 
-def missing() -> str:
-    """What is said where nothing is found."""
-    return (
-        f"data=pets needs the Oxford-IIIT Pet photographs: get {URL}images.tar.gz (790 MB) and {URL}annotations.tar.gz "
-        "and unpack both into a folder oxford-iiit-pet in the one that you name as paths.data."
+def find_or_fetch(paths: DataPaths) -> Places:
+    """The files of `find`, or else the official archives, downloaded and checked against the published sums."""
+    base = downloads(paths) / "oxford-iiit-pet"
+    return find(paths) or Places(
+        *(fetch(f"{URL}{n}", base / n, md5=md5, max_bytes=MAX_DOWNLOAD) for n, md5 in MD5.items())
     )
 
 
@@ -93,7 +112,7 @@ class PetFiles:
     def _read(self, file: str) -> bytes:
         place = self._place(file)
         if place is None:
-            raise MetamtlError(f"{self.archive.path} has no {file}. {missing()}")
+            raise MetamtlError(f"{self.archive.path} has no {file}: get it again from {URL}.")
         return self.archive.read(place)
 
     def _place(self, file: str) -> str | None:

@@ -3,7 +3,7 @@
 Parkhi, Vedaldi, Zisserman & Jawahar (2012), Cats and Dogs, CVPR (CC BY-SA 4.0). Of its 37 breeds three are used, 598
 photographs, in a split of our own by photograph, as no boxes are published of the test part
 (`splits/oxford_pets_mini.json`). Read from oxford_pets_mini.zip, in which they have 128 pixels a side, or from the
-folders of the official archives.
+official archives, unpacked or not.
 """
 
 from __future__ import annotations
@@ -18,11 +18,10 @@ from numpy.typing import NDArray
 from metamtl.data.content import content
 from metamtl.data.examples import ExampleSource
 from metamtl.data.images import preprocessing
-from metamtl.data.pet_files import CORNERS, find, missing, pet_files
+from metamtl.data.pet_files import CORNERS, find_or_fetch, pet_files
 from metamtl.data.places import published
 from metamtl.data.source import DataPaths, IntArray, Kind, Split
 from metamtl.data.store import ClassExamples, pack
-from metamtl.errors import UsageError
 from metamtl.registry import register
 
 SPECIES, REGIONS = ("cat", "dog"), ("pet", "background", "border")
@@ -38,17 +37,16 @@ class Pets(ExampleSource):
     """
 
     def __init__(self, *, paths: DataPaths, target: str, size: int) -> None:
-        path = find(paths)
-        if path is None:
-            raise UsageError(missing())
+        files = find_or_fetch(paths)
         recipe = preprocessing(size=size, channels="rgb", invert=False, mean=MEAN, std=STD)
         listed = split_names()
         names = sorted(name for of_split in listed.values() for name in of_split)
         cache = paths.cache.expanduser()
+        path = files.photographs
         packed = pack(cache, "pets", recipe, content(path, cache), lambda: _photographs(path, names, size))
         place = {name: item for item, name in enumerate(sorted(names, key=breed_of))}
         splits: dict[Split, IntArray] = {split: np.array([place[n] for n in of]) for split, of in listed.items()}
-        labels, kind, called = _labels(path, target, list(place), size)
+        labels, kind, called = _labels(files.labels, target, list(place), size)
         super().__init__(
             name=f"pets-{target}",
             kind=kind,

@@ -54,7 +54,7 @@ def presence(paths: DataPaths) -> list[Presence]:
             _labelled(f"table data.set={name}", table_files.find(name, paths), table_files.missing(name))
             for name in table_files.TABLES
         ),
-        _labelled("pets", pet_files.find(paths), pet_files.missing()),
+        _pets(paths),
         _labelled("fsdd", fsdd.find(paths), fsdd.MISSING),
         _speech_commands(paths),
         *_texts(paths),
@@ -105,6 +105,12 @@ def _cifar_fs(paths: DataPaths) -> Presence:
 def _digits(domain: str, paths: DataPaths) -> Presence:
     name = f"digit_domain data.domain={domain}"
     return _labelled(name, digit_files.find(domain, paths), digit_files.missing(domain))
+
+
+def _pets(paths: DataPaths) -> Presence:
+    found = pet_files.find(paths)
+    where = () if found is None else (found.photographs,)
+    return _files("pets", where, [] if found else [f"{pet_files.URL}{name}" for name in pet_files.MD5], paths)
 
 
 def _speech_commands(paths: DataPaths) -> Presence:

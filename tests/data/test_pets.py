@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import tarfile
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,12 @@ import pytest
 from PIL import Image
 
 from metamtl.config.compose import compose
-from metamtl.data import pets
+from metamtl.data import pet_files, pets
 from metamtl.data.dense import Boxes, Segmentation
 from metamtl.data.labelled import LabelledClasses, family_of
 from metamtl.data.pets import Pets, breed_of, split_names
 from metamtl.data.source import DataPaths, Split
-from metamtl.errors import MetamtlError, UsageError
+from metamtl.errors import MetamtlError
 from metamtl.runs.result import read_result
 from metamtl.trainer.run import train_run
 from tests.data.image_files import noise, png, real, unpacked, zipped
@@ -131,9 +132,31 @@ def test_all_four_questions_train_together(paths: DataPaths, tmp_path: Path) -> 
     assert families["box"]["test"]["iou"]["episodes"] == 1  # the other photograph has no box
 
 
-def test_photographs_that_are_nowhere_are_asked_for(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"get https://www\.robots\.ox\.ac\.uk/.*images\.tar\.gz \(790 MB\) and"):
-        Pets(paths=DataPaths(tmp_path, tmp_path), target="breed", size=16)
+def test_photographs_that_are_nowhere_are_downloaded_by_their_sums(
+    paths: DataPaths, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def fetch(url: str, target: Path, **options: Any) -> Path:
+        asked.append((url, options["md5"]))
+        target.parent.mkdir(parents=True, exist_ok=True)
+        part = target.name.partition(".")[0]
+        with tarfile.open(target, "w:gz") as archive:
+            for name, data in official().items():
+                if name.startswith(part):
+                    entry = tarfile.TarInfo(name)
+                    entry.size = len(data)
+                    archive.addfile(entry, io.BytesIO(data))
+        return target
+
+    monkeypatch.setattr(pet_files, "fetch", fetch)
+    empty = DataPaths(tmp_path / "none", tmp_path / "cache")
+    for target in ("breed", "box"):  # the second time they are there
+        assert (
+            Pets(paths=empty, target=target, size=16).fingerprint
+            == Pets(paths=paths, target=target, size=16).fingerprint
+        )
+    assert asked == [(f"{pet_files.URL}{name}", md5) for name, md5 in pet_files.MD5.items()]
 
 
 @pytest.mark.parametrize(
