@@ -22,8 +22,8 @@ class DigitShift(ShiftedSource):
     """From `source` to `target`, which may also be turned, noisy or inverted, both at one size.
 
     `bias` selects the source's examples: one whose ink lies z standard deviations from the mean is known with chance
-    1 / (1 + exp(bias z)), so that thin digits prevail; with equal domains that is all that tells them apart. `labels` is
-    how many of the source's training examples are known; with equal domains that is semi-supervised learning.
+    1 / (1 + exp(bias z)), so that thin digits prevail; with equal domains that is all that tells them apart. `labels`
+    is how many of the source's training examples are known; with equal domains that is semi-supervised learning.
     """
 
     def __init__(
