@@ -16,7 +16,9 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
+
+from numpy.typing import NDArray
 
 from metamtl.data.classes import ClassSource
 from metamtl.data.classfiles import example_range
@@ -94,10 +96,16 @@ class Clinc150(ClassSource):
             },
         )
         self._texts = digest("clinc150", files, splits, within_domain)
+        self._tokens, self._file = tokens, queries_file
 
     def split_fingerprint(self, split: Split) -> str:
         """Of the queries and not of the numbers made of them: whatever reads them, the episodes are the same."""
         return digest(self._texts, split)
+
+    def outside(self, split: Split) -> NDArray[Any]:
+        """The queries out of scope: 100 for training, 100 for validation, 1,000 for testing."""
+        texts = read_queries(self._file)[f"oos_{split}"]
+        return self._tokens.encode([words_of(text) for every in texts.values() for text in every]).x
 
 
 def find(paths: DataPaths, root: str | None = None) -> dict[str, Path | None]:

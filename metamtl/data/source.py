@@ -96,3 +96,7 @@ class Source(ABC):
     def class_count(self, split: Split) -> int:
         """Number of classes of a split; 0 where tasks have no classes."""
         return 0
+
+    def outside(self, split: Split) -> NDArray[Any] | None:
+        """Examples [n, ...] that are of no class at all, where the source has such: to be told from those that are."""
+        return None

@@ -12,6 +12,7 @@ from metamtl.data.inputs import describe_inputs
 from metamtl.data.source import Split
 from metamtl.engine.world import World
 from metamtl.evaluation.choice import chosen
+from metamtl.evaluation.outside import outside_figures
 from metamtl.evaluation.protocol import EpisodeFigures, episodes_id, evaluate_episodes, summaries
 from metamtl.families import Families
 from metamtl.runs.result import Model, Record, Result, describe
@@ -48,6 +49,8 @@ def _tested_one(parts: Parts, world: World, after_block: Heard) -> tuple[Record,
     options = parts.config["eval"]
     split: Split = options["split"]
     figures = evaluate_episodes(parts, world, split, options["episodes"], after_block)
+    if options["outside"]:
+        figures |= outside_figures(parts, split, options["episodes"], options["outside"])
     metric = parts.family.metric
     labelled = parts.source.labelled
     record = Record(
