@@ -24,7 +24,9 @@ def _shift(x: Tensor, bits: int) -> Tensor:
 
 def mix(key: Tensor, value: Tensor | int) -> Tensor:
     """A new int64 key from a key and a value, broadcast together."""
-    x = (key ^ (torch.as_tensor(value, device=key.device) * _GOLDEN)) + _GOLDEN  # int64 arithmetic wraps around
+    if isinstance(value, int):  # made where the key is: a CUDA graph takes no copy from the processor's memory
+        value = torch.full((), value, dtype=torch.int64, device=key.device)
+    x = (key ^ (value.to(key.device) * _GOLDEN)) + _GOLDEN  # int64 arithmetic wraps around
     x = (x ^ _shift(x, 30)) * _FIRST
     x = (x ^ _shift(x, 27)) * _SECOND
     return x ^ _shift(x, 31)

@@ -8,10 +8,13 @@ arithmetic. (The native operator under `torch.func.grad` in `vmap` has a wrong s
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
+
+from metamtl.backbones.vectorised import OfTasks
 
 NormKind = Literal["batch", "running", "group", "none"]
 Statistics = tuple[Tensor, Tensor]  # mean [C] and biased variance [C]
@@ -52,17 +55,21 @@ class Normalise(torch.autograd.Function):
         return torch.addcmul(affine(x, on_x, constant), g, _per_channel(weight * r, x)), centred * r, g_bias, None
 
 
-class BatchNormalise(torch.autograd.Function):
+class BatchNormalise(OfTasks):
     """`Normalise` by the native kernels, for statistics that take no part in what is differentiated.
 
-    Its first and second derivative are closed forms: autograd's own second derivative of batch normalisation takes
-    some twenty passes over x. Tasks under `vmap` are channels of one batch.
+    Maps x [T, N, C, ...] and weights [T, C] of T tasks. Its first and second derivative are closed forms: autograd's
+    own second derivative of batch normalisation takes some twenty passes over x.
     """
 
     @staticmethod
     def forward(x: Tensor, weight: Tensor, bias: Tensor, epsilon: float) -> tuple[Tensor, Tensor, Tensor]:
-        """Y, mean [C] and r [C]."""
-        return torch.native_batch_norm(x, weight, bias, None, None, True, 0.0, epsilon)
+        """Y, mean [T, C] and r [T, C]."""
+
+        def native(x: Tensor, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+            return torch.native_batch_norm(x, weight, bias, None, None, True, 0.0, epsilon)
+
+        return _each(native, x, weight, bias)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tensor]) -> None:
@@ -74,22 +81,19 @@ class BatchNormalise(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *slopes: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
         """The gradients of x, weight and bias from that of y."""
-        return *BatchNormaliseGradient.apply(slopes[0], *ctx.saved_tensors, ctx.epsilon), None  # type: ignore[no-untyped-call]
-
-    @staticmethod
-    def vmap(info: Any, in_dims: tuple[Any, ...], *inputs: Any) -> Any:
-        """Tasks as channels."""
-        return _tasks_as_channels(BatchNormalise, info.batch_size, in_dims, inputs)
+        x, weight, mean, r = ctx.saved_tensors
+        g = _laid_out_as(x, slopes[0])
+        return *BatchNormaliseGradient.apply(g, x, weight, mean, r, ctx.epsilon), None  # type: ignore[no-untyped-call]
 
 
-class BatchNormaliseGradient(torch.autograd.Function):
+class BatchNormaliseGradient(OfTasks):
     """The gradients of x (g weight r less its projections on 1 and z = (x - mean) r), weight and bias."""
 
     @staticmethod
     def forward(
         g: Tensor, x: Tensor, weight: Tensor, mean: Tensor, r: Tensor, epsilon: float
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """The gradient of x; sums of g z [C] and of g [C]."""
+        """The gradient of x; sums of g z [T, C] and of g [T, C]."""
         return _native_gradient(g, x, weight, mean, r, epsilon)
 
     @staticmethod
@@ -105,63 +109,76 @@ class BatchNormaliseGradient(torch.autograd.Function):
         gradient = _native_gradient
         if torch.is_grad_enabled():  # a higher derivative may follow, in which the statistics take part
             gradient = _written_gradient
-            var, mean = torch.var_mean(x, _all_but_channels(x), correction=0)
+            var, mean = torch.var_mean(x, _of_a_task(x), correction=0)
             r = torch.rsqrt(var + ctx.epsilon)
             _, gz_sum, g_sum = gradient(g, x, weight, mean, r, ctx.epsilon)
-        v, v_weight, v_bias = slopes
-        count = x.numel() // x.shape[1]
+        v, v_weight, v_bias = _laid_out_as(x, slopes[0]), *slopes[1:]
+        count = x[0].numel() // x.shape[2]
         on_g, vz_sum, v_sum = gradient(v, x, weight, mean, r, ctx.epsilon)
-        on_g = on_g + affine(x, v_weight * r, v_bias - v_weight * r * mean)
+        on_g = on_g + _task_affine(x, v_weight * r, v_bias - v_weight * r * mean)
         # L = weight r along + v_weight gz_sum: its slope by z, then through z and through r to x
-        along = (v * g).sum(_all_but_channels(x)) - (v_sum * g_sum + vz_sum * gz_sum) / count
+        along = (v * g).sum(_of_a_task(x)) - (v_sum * g_sum + vz_sum * gz_sum) / count
         share = weight * r / count
         by_v, by_g = -share * gz_sum, v_weight - share * vz_sum
         by_z_mean = (by_v * v_sum + by_g * g_sum) / count
         by_zz_mean = (by_v * vz_sum + by_g * gz_sum) / count
         on_z = -r * (by_zz_mean + share * along)
-        on_x = affine(x, on_z * r, -r * by_z_mean - on_z * r * mean)
-        on_x = torch.addcmul(on_x, v, _per_channel(r * by_v, x))
-        on_x = torch.addcmul(on_x, g, _per_channel(r * by_g, x))
+        on_x = _task_affine(x, on_z * r, -r * by_z_mean - on_z * r * mean)
+        on_x = torch.addcmul(on_x, v, _per_task(r * by_v, x))
+        on_x = torch.addcmul(on_x, g, _per_task(r * by_g, x))
         return on_g, on_x, r * along, None, None, None
-
-    @staticmethod
-    def vmap(info: Any, in_dims: tuple[Any, ...], *inputs: Any) -> Any:
-        """Tasks as channels."""
-        return _tasks_as_channels(BatchNormaliseGradient, info.batch_size, in_dims, inputs)
 
 
 def _native_gradient(
     g: Tensor, x: Tensor, weight: Tensor, mean: Tensor, r: Tensor, epsilon: float
 ) -> tuple[Tensor, Tensor, Tensor]:
-    gradients: tuple[Tensor, Tensor, Tensor] = torch.ops.aten.native_batch_norm_backward(
-        g, x, weight, None, None, mean, r, True, epsilon, [True, True, True]
-    )
-    return gradients
+    backward = torch.ops.aten.native_batch_norm_backward
+
+    def native(g: Tensor, x: Tensor, weight: Tensor, mean: Tensor, r: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        gradients: tuple[Tensor, Tensor, Tensor] = backward(
+            g, x, weight, None, None, mean, r, True, epsilon, [True, True, True]
+        )
+        return gradients
+
+    return _each(native, g, x, weight, mean, r)
 
 
 def _written_gradient(
     g: Tensor, x: Tensor, weight: Tensor, mean: Tensor, r: Tensor, epsilon: float
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The same, of operators that can be differentiated any number of times, and by the statistics too."""
-    axes, count = _all_but_channels(x), x.numel() // x.shape[1]
+    axes, count = _of_a_task(x), x[0].numel() // x.shape[2]
     g_sum = g.sum(axes)
     gz_sum = ((g * x).sum(axes) - mean * g_sum) * r
     scale, slant = weight * r, -weight * r * r * gz_sum / count
-    return affine(g, scale, -scale * g_sum / count) + affine(x, slant, -slant * mean), gz_sum, g_sum
+    on_x = _task_affine(g, scale, -scale * g_sum / count) + _task_affine(x, slant, -slant * mean)
+    return on_x, gz_sum, g_sum
 
 
-def _tasks_as_channels(function: Any, tasks: int, in_dims: tuple[Any, ...], inputs: tuple[Any, ...]) -> Any:
-    """Applies a function of maps [N, C, ...] and values [C] to those of all tasks, T C channels."""
+def _each(native: Callable[..., tuple[Tensor, Tensor, Tensor]], *tensors: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """A map and two rows of values of every task, joined in the layout that the first map has."""
+    maps = tensors[0]
+    if len(maps) == 1:
+        y, a, b = native(*(tensor[0] for tensor in tensors))
+        return y[None], a[None], b[None]
+    if maps.device.type != "cpu":
+        return _as_channels(native, *tensors)
+    first, second = (torch.empty_like(tensors[-1]) for _ in range(2))
+    every = torch.empty_like(maps)
+    for number, of_task in enumerate(zip(*tensors, strict=True)):
+        every[number], first[number], second[number] = native(*of_task)
+    return every, first, second
 
-    def merged(tensor: Any, dim: int | None) -> Any:
-        if not isinstance(tensor, Tensor):
-            return tensor
-        every = tensor.unsqueeze(0).expand(tasks, *tensor.shape) if dim is None else tensor.movedim(dim, 0)
-        return every.flatten(0, 1) if every.dim() == 2 else every.movedim(0, 1).flatten(1, 2)
 
-    outputs = function.apply(*(merged(tensor, dim) for tensor, dim in zip(inputs, in_dims, strict=True)))
-    dims = tuple(0 if output.dim() == 1 else 1 for output in outputs)
-    return tuple(o.unflatten(dim, (tasks, -1)) for o, dim in zip(outputs, dims, strict=True)), dims
+def _as_channels(
+    native: Callable[..., tuple[Tensor, Tensor, Tensor]], *tensors: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The same in one call, tasks as channels of one batch: grouped convolutions lay their maps out so."""
+    merged = (t.flatten(0, 1) if t.dim() == 2 else t.movedim(0, 1).flatten(1, 2) for t in tensors)
+    y, a, b = native(*merged)
+    tasks = len(tensors[0])
+    apart = y.view(len(y), tasks, -1, *y.shape[2:]).movedim(1, 0)
+    return apart, a.view(tasks, -1), b.view(tasks, -1)
 
 
 class BatchNorm(nn.Module):
@@ -195,10 +212,16 @@ class BatchNorm(nn.Module):
         if x.dtype != self.weight.dtype:  # autocast: the native operator alone mixes precisions
             y, mean, r = torch.native_batch_norm(x, self.weight, self.bias, None, None, True, 0.0, self.epsilon)
         else:
-            function = Normalise if self.traced else BatchNormalise
-            y, mean, r = function.apply(x, self.weight, self.bias, self.epsilon)  # type: ignore[no-untyped-call]
+            y, mean, r = self._batch(x)
         self.used = (mean, r**-2 - self.epsilon)
         return y
+
+    def _batch(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Y, mean [C] and 1 / sqrt(var + epsilon) [C] by the batch's statistics."""
+        if self.traced:
+            return Normalise.apply(x, self.weight, self.bias, self.epsilon)  # type: ignore[no-untyped-call,no-any-return]
+        y, mean, r = BatchNormalise.apply(x[None], self.weight[None], self.bias[None], self.epsilon)  # type: ignore[no-untyped-call]
+        return y[0], mean[0], r[0]
 
 
 class GroupNorm(nn.Module):
@@ -233,6 +256,28 @@ def affine(x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
 
 def _per_channel(values: Tensor, x: Tensor) -> Tensor:
     return values.view(-1, *(1,) * (x.dim() - 2))
+
+
+def _laid_out_as(x: Tensor, g: Tensor) -> Tensor:
+    """G with the strides of x: the native kernels are slow for maps whose layouts differ."""
+    if g.stride() == x.stride() or x.dim() != 5 or x.device.type != "cpu":
+        return g
+    last = x.stride(2) == 1
+    return g.movedim(2, -1).contiguous().movedim(-1, 2) if last else g.contiguous()
+
+
+def _task_affine(x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
+    """X [T, N, C, ...] times a scale [T, C] plus a shift [T, C]."""
+    return torch.addcmul(_per_task(shift, x), x, _per_task(scale, x))
+
+
+def _per_task(values: Tensor, x: Tensor) -> Tensor:
+    return values.view(len(x), 1, -1, *(1,) * (x.dim() - 3))
+
+
+def _of_a_task(x: Tensor) -> list[int]:
+    """All axes of maps [T, N, C, ...] but tasks and channels."""
+    return [1, *range(3, x.dim())]
 
 
 def _all_but_channels(x: Tensor) -> list[int]:

@@ -46,3 +46,37 @@ class Together(torch.autograd.Function):
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
         """Keeps nothing: what the rule does is recorded by autograd itself."""
+
+
+class OfTasks(torch.autograd.Function):
+    """Base of an operation whose tensors all have the task axis in front; a task alone is one of one.
+
+    Under `vmap`, which gives every task an axis of length one, the tasks take that axis. So there is one form for tasks
+    alone and together, of which autograd and torch.func's transforms take derivatives alike. What is not a tensor is
+    the same for all tasks and is kept as `ctx.constants`; the tensors given are saved.
+    """
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
+        """Keeps what was given."""
+        ctx.save_for_backward(*(value for value in inputs if isinstance(value, Tensor)))
+        ctx.constants = [value for value in inputs if not isinstance(value, Tensor)]
+
+    @classmethod
+    def vmap(cls, info: Any, in_dims: tuple[Any, ...], *inputs: Any) -> Any:
+        """Of all tasks at once; what they share has no stride between tasks."""
+
+        def merged(value: Any, dim: int | None) -> Any:
+            if not isinstance(value, Tensor):
+                return value
+            every = value.expand(info.batch_size, *value.shape) if dim is None else value.movedim(dim, 0)
+            return every.flatten(0, 1)
+
+        outputs = cls.apply(*(merged(value, dim) for value, dim in zip(inputs, in_dims, strict=True)))  # type: ignore[no-untyped-call]
+
+        def apart(output: Tensor) -> Tensor:
+            return output.view(info.batch_size, -1, *output.shape[1:])
+
+        if isinstance(outputs, Tensor):
+            return apart(outputs), 0
+        return tuple(map(apart, outputs)), (0,) * len(outputs)

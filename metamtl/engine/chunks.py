@@ -10,6 +10,7 @@ from torch import Tensor, nn, vmap
 from metamtl.backbones.norm import Statistics
 from metamtl.backbones.vectorised import vectorised
 from metamtl.data.task import Examples, Task, TaskBatch, Tensors
+from metamtl.engine.convolution import Convolutions
 from metamtl.engine.flat import flat_steps
 from metamtl.engine.network import Network
 from metamtl.engine.outcome import Outcome
@@ -31,6 +32,7 @@ def run_chunk(
         task = Task(Examples(*support, ways), Examples(*query, ways), number)
         with ExitStack() as stack:
             stack.enter_context(network.task(key))
+            stack.enter_context(Convolutions())
             if many:
                 stack.enter_context(vectorised(number))
             if flat is not None:

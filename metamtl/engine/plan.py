@@ -9,10 +9,12 @@ from typing import Any, Literal
 import torch
 
 from metamtl.data.task import TaskBatch, size
+from metamtl.errors import UsageError
 
-How = Literal["auto", "loop", "vmap"]
+How = Literal["auto", "loop", "vmap", "graph"]
 Memory = Literal["full", "flat"]
-EXAMPLES_A_CHUNK = 320  # activations of more 28x28 images than this leave the processor's caches (measured, Conv-4)
+EXAMPLES_A_CHUNK = 640  # larger chunks were no faster (measured, Conv-4 on 28x28 images, one core)
+EXAMPLE_ON_A_GPU = 16 * 2**20  # bytes of the activations that an image keeps over all passes, at most (Conv-4, 5 steps)
 PIXELS = 28 * 28
 VECTORS = 8  # so many short vectors, in small dense layers, count as one image
 
@@ -23,12 +25,14 @@ class Plan:
 
     `workers` is the number of chunks at a time, each on a thread of its own whose arithmetic takes one thread; with
     one worker the arithmetic takes all threads. `memory` is whether the inner steps' graphs are kept or made again.
+    `graphs` is whether meta-gradients are recorded as CUDA graphs: where that is possible, or else with an error.
     """
 
     how: Literal["loop", "vmap"]
     examples: int
     workers: int
     memory: Memory
+    graphs: Literal["never", "try", "always"] = "never"
 
     def chunk(self, batch: TaskBatch) -> int:
         """The tasks of a chunk of this batch; with several workers all chunks are of nearly one size."""
@@ -44,9 +48,15 @@ class Plan:
         return asdict(self)
 
 
-def usual_plan(how: How, workers: int, memory: Memory) -> Plan:
+def usual_plan(how: How, workers: int, memory: Memory, device: torch.device) -> Plan:
     """The plan that is taken without a calibration; chunks were faster than the loop at every shape tried."""
-    return Plan("loop" if how == "loop" else "vmap", EXAMPLES_A_CHUNK, workers, memory)
+    if how == "graph" and device.type != "cuda":
+        raise UsageError("engine=graph records CUDA graphs, which need an NVIDIA GPU: take engine=auto.")
+    if device.type != "cuda":
+        return Plan("loop" if how == "loop" else "vmap", EXAMPLES_A_CHUNK, workers, memory)
+    examples = torch.cuda.get_device_properties(device).total_memory // EXAMPLE_ON_A_GPU
+    graphs: Literal["never", "try", "always"] = "always" if how == "graph" else "try" if how == "auto" else "never"
+    return Plan("loop" if how == "loop" else "vmap", examples, workers, memory, graphs)
 
 
 def workers_of(device: torch.device, threads: int | None) -> int:

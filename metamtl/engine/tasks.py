@@ -7,7 +7,6 @@ same numbers. The meta-gradient is that of the sum over tasks, added up chunk by
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -16,25 +15,14 @@ from metamtl.backbones.noise import mix
 from metamtl.backbones.norm import Statistics
 from metamtl.data.task import Minibatch, TaskBatch, size
 from metamtl.engine.chunks import run_chunk
+from metamtl.engine.graphs import Graphs
 from metamtl.engine.network import Network
 from metamtl.engine.plan import Plan
+from metamtl.engine.update import Update
 from metamtl.engine.workers import Workers
 
 Weights = dict[str, Tensor]
 Figures = dict[str, Tensor]
-
-
-@dataclass
-class Update:
-    """What one batch of tasks gives: sums over its tasks, so that chunks and processes add up.
-
-    `figures` holds `loss` and the family's metrics, each [T].
-    """
-
-    gradient: Weights
-    figures: Figures
-    statistics: list[Statistics]
-    tasks: int
 
 
 class Engine:
@@ -48,6 +36,7 @@ class Engine:
         self.learner, self.network, self.plan = learner, network, plan
         self.noise_seed = noise_seed
         self._threads: Workers | None = None
+        self._graphs = Graphs()
 
     # ---- meta-gradients ----
 
@@ -67,8 +56,14 @@ class Engine:
             gradient = own or _gradient(outcome.loss.sum(), weights, keep=flat is not None)
             return Update(gradient, outcome.figures, statistics, len(batch))
 
+        function = differentiated
+        if self.plan.graphs != "never":
+
+            def function(learner: nn.Module, network: Network, batch: TaskBatch) -> Update:
+                return self._graphs.run(differentiated, learner, network, batch, self.plan.graphs == "always")
+
         total = Update({name: torch.zeros_like(w) for name, w in weights.items()}, {}, [], 0)
-        for update in self._each(differentiated, batches):
+        for update in self._each(function, batches):
             for name, g in update.gradient.items():
                 total.gradient[name] += g
             _add(total, update.figures, update.statistics, update.tasks)

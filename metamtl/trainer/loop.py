@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from metamtl.config.stages import stage_options
-from metamtl.engine.tasks import Update
+from metamtl.engine.update import Update
 from metamtl.engine.world import World
 from metamtl.errors import MetamtlError, UsageError
 from metamtl.families import Families

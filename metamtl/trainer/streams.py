@@ -21,7 +21,7 @@ from metamtl.data.opening import task_shape
 from metamtl.data.random import bits
 from metamtl.data.sampler import train_key
 from metamtl.data.task import Examples, Minibatch
-from metamtl.engine.tasks import Update
+from metamtl.engine.update import Update
 from metamtl.engine.world import World
 from metamtl.errors import UsageError
 from metamtl.families import Families

@@ -20,7 +20,8 @@ from metamtl.config.library import Library
 from metamtl.data.family import Classification, Family
 from metamtl.data.task import Examples, Minibatch, TaskBatch
 from metamtl.engine.plan import How, usual_plan
-from metamtl.engine.tasks import Engine, Figures, Update
+from metamtl.engine.tasks import Engine, Figures
+from metamtl.engine.update import Update
 from metamtl.registry import build
 
 WAYS, CLASSES = 5, 40
@@ -132,7 +133,7 @@ def make(
 
 
 def engine_of(learner: Learner, how: How = "auto") -> Engine:
-    return Engine(learner, learner.network, usual_plan(how, 1, "full"), noise_seed=0)
+    return Engine(learner, learner.network, usual_plan(how, 1, "full", torch.device("cpu")), noise_seed=0)
 
 
 def outputs_of(learner: Learner, support: Examples, x: Tensor) -> Tensor:

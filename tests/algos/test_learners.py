@@ -13,7 +13,7 @@ from metamtl.algos.base import Learner
 from metamtl.backbones.norm import NormKind
 from metamtl.data.family import Classification
 from metamtl.data.task import Examples
-from metamtl.engine.tasks import Update
+from metamtl.engine.update import Update
 from tests.algos.suite import (
     BLIND,
     CODED,

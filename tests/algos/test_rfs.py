@@ -9,7 +9,7 @@ from torch import Tensor
 
 from metamtl.algos.logistic import logistic_regression
 from metamtl.algos.rfs import RFS
-from metamtl.engine.tasks import Update
+from metamtl.engine.update import Update
 from tests.algos.suite import TINY, Blobs, engine_of, make
 
 

@@ -113,7 +113,7 @@ def engine_of(
     memory: Memory = "full",
     noise_seed: int = NOISE_SEED,
 ) -> Engine:
-    plan = replace(usual_plan(how, workers, memory), examples=examples)
+    plan = replace(usual_plan(how, workers, memory, next(learner.parameters()).device), examples=examples)
     return Engine(learner, learner.network, plan, noise_seed)
 
 

@@ -16,8 +16,8 @@ def drawn(*shape: int) -> Tensor:
 
 
 def native(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    y: Tensor = BatchNormalise.apply(x, weight, bias, EPSILON)[0]  # type: ignore[no-untyped-call]
-    return y
+    y: Tensor = BatchNormalise.apply(x[None], weight[None], bias[None], EPSILON)[0]  # type: ignore[no-untyped-call]
+    return y[0]
 
 
 @pytest.mark.parametrize("shape", [(4, 3, 3, 2), (5, 3)])

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from metamtl.engine.tasks import Update
+from metamtl.engine.update import Update
 from metamtl.runs import checkpoints, metrics
 from metamtl.trainer.run import train_run
 from metamtl.trainer.streams import EpisodeStream

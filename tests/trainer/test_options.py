@@ -245,7 +245,7 @@ def test_a_gpu_trains_as_the_cpu_does(runs: Runs, tmp_path: Path, kind: str) -> 
     gpu = _trained(runs, tmp_path / "gpu", *exact, "trainer.device=cuda", kind=kind)
     cpu = _trained(runs, tmp_path / "cpu", *exact, kind=kind)
     for name, value in _learner(cpu).items():
-        torch.testing.assert_close(_learner(gpu)[name], value, rtol=1e-6, atol=1e-9)
+        torch.testing.assert_close(_learner(gpu)[name].cpu(), value, rtol=1e-6, atol=1e-9)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")

@@ -12,7 +12,7 @@ import torch
 from metamtl.build import build_parts
 from metamtl.data.opening import open_source
 from metamtl.data.task import Minibatch
-from metamtl.engine.tasks import Update
+from metamtl.engine.update import Update
 from metamtl.engine.world import World
 from metamtl.errors import UsageError
 from metamtl.runs import metrics

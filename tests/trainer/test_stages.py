@@ -15,7 +15,7 @@ from metamtl.build import build_parts
 from metamtl.config.compose import compose
 from metamtl.data.opening import open_source
 from metamtl.data.task import TaskBatch, size
-from metamtl.engine.tasks import Update
+from metamtl.engine.update import Update
 from metamtl.engine.world import World
 from metamtl.errors import Interrupted, UsageError
 from metamtl.registry import register

@@ -1,0 +1,257 @@
+"""Convolutions of many tasks, each with weights of its own, that are differentiated any number of times.
+
+y = C(x, w) is linear in both, and so are the slopes that its backward pass needs: the input's I(g, w) and the weight's
+W(x, g). Each one's derivatives are the other two,
+
+    dC = C(dx, w) + C(x, dw)    dI = I(dg, w) + I(g, dw)    dW = W(dx, g) + W(x, dg)
+
+so that a second derivative runs the kernels of the first, where torch's own assembles it of transposed and grouped
+convolutions. Maps lie with their channels last, the layout in which the kernels need no copies. Small convolutions,
+whose arithmetic a call of a kernel outweighs, are one matrix product of all tasks.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+
+from metamtl.backbones.vectorised import OfTasks
+
+KERNEL_CALL = 5e6  # multiplications of a task below which one product of all tasks is faster (measured, one core)
+Pair = tuple[int, int]
+
+
+class Geometry(NamedTuple):
+    """Each of rows and columns: stride, padding, and the sides of the inputs and of the kernel."""
+
+    stride: Pair
+    padding: Pair
+    sides: Pair
+    kernel: Pair
+
+    @property
+    def outputs(self) -> Pair:
+        """The sides of the outputs."""
+        rows, columns = (
+            (side + 2 * pad - size) // step + 1
+            for side, pad, size, step in zip(self.sides, self.padding, self.kernel, self.stride, strict=True)
+        )
+        return rows, columns
+
+
+class Convolve(OfTasks):
+    """C: maps x [T, N, C, H, W] and weights w [T, O, C, K, L] to maps [T, N, O, H', W']."""
+
+    @staticmethod
+    def forward(x: Tensor, w: Tensor, geometry: Geometry) -> Tensor:
+        """The outputs."""
+        return _outputs(x, w, geometry)
+
+    @staticmethod
+    def backward(ctx: Any, *slopes: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
+        """I(g, w) and W(x, g)."""
+        (x, w), g, (by_x, by_w, _) = ctx.saved_tensors, channels_last(slopes[0]), ctx.needs_input_grad
+        return (
+            InputSlope.apply(g, w, *ctx.constants) if by_x else None,  # type: ignore[no-untyped-call]
+            WeightSlope.apply(x, g, *ctx.constants) if by_w else None,  # type: ignore[no-untyped-call]
+            None,
+        )
+
+
+class InputSlope(OfTasks):
+    """I: slopes g of the outputs and weights to the slopes of the inputs."""
+
+    @staticmethod
+    def forward(g: Tensor, w: Tensor, geometry: Geometry) -> Tensor:
+        """The inputs' slopes."""
+        return _input_slope(g, w, geometry)
+
+    @staticmethod
+    def backward(ctx: Any, *slopes: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
+        """C(v, w) and W(v, g)."""
+        (g, w), v, (by_g, by_w, _) = ctx.saved_tensors, channels_last(slopes[0]), ctx.needs_input_grad
+        return (
+            Convolve.apply(v, w, *ctx.constants) if by_g else None,  # type: ignore[no-untyped-call]
+            WeightSlope.apply(v, g, *ctx.constants) if by_w else None,  # type: ignore[no-untyped-call]
+            None,
+        )
+
+
+class WeightSlope(OfTasks):
+    """W: inputs and slopes g of the outputs to the slopes of the weights."""
+
+    @staticmethod
+    def forward(x: Tensor, g: Tensor, geometry: Geometry) -> Tensor:
+        """The weights' slopes."""
+        return _weight_slope(x, g, geometry)
+
+    @staticmethod
+    def backward(ctx: Any, *slopes: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
+        """I(g, v) and C(x, v)."""
+        (x, g), v, (by_x, by_g, _) = ctx.saved_tensors, slopes[0], ctx.needs_input_grad
+        return (
+            InputSlope.apply(g, v, *ctx.constants) if by_x else None,  # type: ignore[no-untyped-call]
+            Convolve.apply(x, v, *ctx.constants) if by_g else None,  # type: ignore[no-untyped-call]
+            None,
+        )
+
+
+# ---- the kernels ----
+
+
+def _is_small(maps: Tensor, w: Tensor, geometry: Geometry) -> bool:
+    """Whether a task's multiplications are fewer than a call of a kernel is worth."""
+    rows, columns = geometry.outputs
+    return len(maps) > 1 and maps.shape[1] * rows * columns * w[0].numel() < KERNEL_CALL
+
+
+def _outputs(x: Tensor, w: Tensor, geometry: Geometry) -> Tensor:
+    if _is_small(x, w, geometry):
+        return _maps(_patches(x, geometry) @ _rows(w).mT, x.shape[1], geometry.outputs)
+
+    def native(x: Tensor, w: Tensor) -> Tensor:
+        return F.conv2d(x, w, None, geometry.stride, geometry.padding)
+
+    return _each(native, x, w, w.shape[1], geometry.outputs)
+
+
+def _input_slope(g: Tensor, w: Tensor, geometry: Geometry) -> Tensor:
+    if _is_small(g, w, geometry):
+        return _folded(_pixels(g) @ _rows(w), g.shape[1], geometry)
+
+    def native(g: Tensor, w: Tensor) -> Tensor:
+        return _native_slope(g, _unread(g, (len(g), w.shape[1], *geometry.sides)), w, geometry, 0)
+
+    return _each(native, g, w, w.shape[2], geometry.sides)
+
+
+def _weight_slope(x: Tensor, g: Tensor, geometry: Geometry) -> Tensor:
+    shape = g.shape[2], x.shape[2], *geometry.kernel
+    w = _unread(g, shape)
+    if _is_small(g, w[None], geometry):
+        slope = _pixels(g).mT @ _patches(x, geometry)
+        return slope.view(len(x), shape[0], *geometry.kernel, shape[1]).movedim(-1, 2)
+    return torch.stack([_native_slope(g, x, w, geometry, 1) for x, g in zip(x, g, strict=True)])
+
+
+def _native_slope(g: Tensor, x: Tensor, w: Tensor, geometry: Geometry, which: int) -> Tensor:
+    wanted = [number == which for number in range(3)]
+    stride, padding = geometry.stride, geometry.padding
+    slopes = torch.ops.aten.convolution_backward(g, x, w, None, stride, padding, (1, 1), False, (0, 0), 1, wanted)
+    found: Tensor = slopes[which]
+    return found
+
+
+def _unread(like: Tensor, shape: Sequence[int]) -> Tensor:
+    """A tensor of whose values a kernel reads none; in the layout that it does not copy."""
+    return torch.empty(shape, dtype=like.dtype, device=like.device, memory_format=torch.channels_last)
+
+
+def _each(
+    native: Callable[[Tensor, Tensor], Tensor], maps: Tensor, w: Tensor, channels: int, sides: Sequence[int]
+) -> Tensor:
+    """`native` of every task's maps and weights; at once for tasks that share their weights."""
+    tasks = len(maps)
+    if tasks == 1 or w.stride(0) == 0:
+        together = native(maps.flatten(0, 1), w[0])
+        return together.view(tasks, -1, *together.shape[1:])
+    every = maps.new_empty([*maps.shape[:2], *sides, channels]).movedim(-1, 2)
+    for result, of_task, weights in zip(every, maps, w, strict=True):
+        result.copy_(native(of_task, weights))
+    return every
+
+
+# ---- as matrix products ----
+
+
+def _patches(x: Tensor, geometry: Geometry) -> Tensor:
+    """What the kernel sees at every position: [T, N H' W', K L C]."""
+    (rows, columns), (down, right) = geometry.padding, geometry.stride
+    padded = F.pad(x.movedim(2, -1), (0, 0, columns, columns, rows, rows))
+    task, count, row, column, channel = padded.stride()
+    shape = (*x.shape[:2], *geometry.outputs, *geometry.kernel, x.shape[2])
+    seen = padded.as_strided(shape, (task, count, row * down, column * right, row, column, channel))
+    return seen.reshape(len(x), math.prod(shape[1:4]), math.prod(shape[4:]))
+
+
+def _folded(patches: Tensor, count: int, geometry: Geometry) -> Tensor:
+    """The transpose of `_patches` for `count` maps a task: what falls on the same pixel is added up."""
+    (rows, columns), (down, right), (height, width) = geometry.padding, geometry.stride, geometry.sides
+    seen = patches.view(len(patches), count, *geometry.outputs, *geometry.kernel, -1)
+    padded = patches.new_zeros(len(patches), count, height + 2 * rows, width + 2 * columns, seen.shape[-1])
+    for row in range(geometry.kernel[0]):
+        for column in range(geometry.kernel[1]):
+            ends = row + down * geometry.outputs[0], column + right * geometry.outputs[1]
+            padded[:, :, row : ends[0] : down, column : ends[1] : right] += seen[:, :, :, :, row, column]
+    return padded[:, :, rows : rows + height, columns : columns + width].movedim(-1, 2)
+
+
+def _rows(w: Tensor) -> Tensor:
+    """Weights as [T, O, K L C]."""
+    return w.movedim(2, -1).reshape(len(w), w.shape[1], -1)
+
+
+def _pixels(maps: Tensor) -> Tensor:
+    """Maps as [T, N H W, C]."""
+    return maps.movedim(2, -1).flatten(1, 3)
+
+
+def _maps(pixels: Tensor, count: int, sides: Pair) -> Tensor:
+    return pixels.view(len(pixels), count, *sides, -1).movedim(-1, 2)
+
+
+# ---- the place of torch's own ----
+
+
+def channels_last(maps: Tensor) -> Tensor:
+    """Maps [T, N, C, H, W] laid out so."""
+    return maps.movedim(2, -1).contiguous().movedim(-1, 2)
+
+
+def convolve(x: Tensor, w: Tensor, stride: Pair, padding: Pair) -> Tensor:
+    """Maps [N, O, H', W'] of one task's maps x [N, C, H, W] and weights w [O, C, K, L]."""
+    geometry = Geometry(stride, padding, (x.shape[2], x.shape[3]), (w.shape[2], w.shape[3]))
+    y: Tensor = Convolve.apply(channels_last(x[None]), w[None], geometry)  # type: ignore[no-untyped-call]
+    return y[0]
+
+
+class Convolutions(TorchFunctionMode):
+    """While it is entered, `conv2d` of maps [N, C, H, W] is this one, in whatever module it is called.
+
+    Groups, dilation, mixed precision and other devices are left to torch.
+    """
+
+    def __torch_function__(
+        self, function: Any, types: Any, arguments: tuple[Any, ...] = (), named: dict[str, Any] | None = None
+    ) -> Any:
+        """Calls the function, or what takes its place."""
+        if function is F.conv2d and (found := _taken(*arguments, **(named or {}))) is not None:
+            return found
+        return function(*arguments, **(named or {}))
+
+
+def _taken(
+    input: Tensor,  # these are conv2d's own names
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: Any = 1,
+    padding: Any = 0,
+    dilation: Any = 1,
+    groups: int = 1,
+) -> Tensor | None:
+    plain = groups == 1 and _pair(dilation) == (1, 1) and not isinstance(padding, str) and input.dim() == 4
+    fits = plain and input.shape[1] == weight.shape[1] and input.dtype == weight.dtype
+    if not fits or input.device.type != "cpu" or torch.is_autocast_enabled("cpu"):
+        return None
+    y = convolve(input, weight, _pair(stride), _pair(padding))
+    return y if bias is None else y + bias.view(-1, 1, 1)
+
+
+def _pair(value: Any) -> Pair:
+    return (value, value) if isinstance(value, int) else (value[0], value[1])

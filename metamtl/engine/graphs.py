@@ -1,0 +1,113 @@
+"""The arithmetic of a chunk as one CUDA graph, recorded once for each shape and replayed afterwards.
+
+A meta-gradient of small networks is thousands of short kernels, which Python hands over more slowly than a GPU runs
+them. A replay hands over all of them at once. It repeats what was recorded, to the bit: whatever else a pass depends on
+has to be part of the key, or has to be refused.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from metamtl.data.task import TaskBatch
+from metamtl.engine.network import Network
+from metamtl.engine.update import Update
+from metamtl.errors import UsageError
+
+WARM_UPS = 3  # passes before a recording, in which libraries choose their kernels and take their memory
+Function = Callable[[nn.Module, Network, TaskBatch], Update]
+
+
+class Graphs:
+    """Recordings of a function of chunks, by all that it depends on beside the tensors it is given."""
+
+    def __init__(self) -> None:
+        self._recordings: dict[Hashable, _Recording | _Live] = {}
+
+    def run(self, function: Function, learner: Any, network: Network, batch: TaskBatch, always: bool) -> Update:
+        """What `function` gives for the batch, replayed where such a batch has been met before.
+
+        What cannot be recorded is an error, or is run as it is where recording is not `always` asked for.
+        """
+        trained = tuple(name for name, weight in learner.named_parameters() if weight.requires_grad)
+        key = (_shapes(batch), batch.support.ways, learner.stage, network.transductive, trained)
+        if key not in self._recordings:
+            try:
+                self._recordings[key] = _Recording(function, learner, network, batch)
+            except (UsageError, RuntimeError) as error:
+                if always:
+                    raise
+                warnings.warn(f"engine=auto runs without CUDA graphs, which are faster: {error}", stacklevel=2)
+                self._recordings[key] = _Live(function, learner, network)
+        return self._recordings[key].replay(batch)
+
+
+@dataclass(frozen=True)
+class _Live:
+    """What runs in the place of a recording that could not be made."""
+
+    function: Function
+    learner: nn.Module
+    network: Network
+
+    def replay(self, batch: TaskBatch) -> Update:
+        """The arithmetic itself."""
+        return self.function(self.learner, self.network, batch)
+
+
+class _Recording:
+    def __init__(self, function: Function, learner: Any, network: Network, batch: TaskBatch) -> None:
+        if learner.terms:
+            raise UsageError("Penalties of transfer may change in the course of training: take engine=vmap, not graph.")
+        self.batch = batch.map(torch.clone)
+        progress, learner.progress = learner.progress, _Changing()
+        try:
+            beside = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+            beside.wait_stream(torch.cuda.current_stream())
+            with torch.cuda.stream(beside):
+                for _ in range(WARM_UPS):
+                    function(learner, network, self.batch)
+            torch.cuda.current_stream().wait_stream(beside)
+            self.graph = torch.cuda.CUDAGraph()
+            with torch.cuda.graph(self.graph):
+                self.update = function(learner, network, self.batch)
+        finally:
+            learner.progress = progress
+
+    def replay(self, batch: TaskBatch) -> Update:
+        """The recorded arithmetic on another batch; its results are the caller's own."""
+        for static, new in zip(_tensors(self.batch), _tensors(batch), strict=True):
+            static.copy_(new)
+        self.graph.replay()
+        return self.update.map(torch.clone)
+
+
+class _Changing:
+    """In the place of the share of updates that are done: a recording would keep it for ever."""
+
+    def _refuse(self, *_: object) -> Any:
+        raise UsageError("This learner's arithmetic changes in the course of training: take engine=vmap, not graph.")
+
+    __lt__ = __le__ = __gt__ = __ge__ = __float__ = _refuse
+    __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = __truediv__ = __rtruediv__ = _refuse
+
+
+def _tensors(batch: TaskBatch) -> list[Tensor]:
+    found: list[Tensor] = []
+
+    def keep(tensor: Tensor) -> Tensor:
+        found.append(tensor)
+        return tensor
+
+    batch.map(keep)
+    return found
+
+
+def _shapes(batch: TaskBatch) -> tuple[Any, ...]:
+    return tuple((tuple(tensor.shape), tensor.dtype) for tensor in _tensors(batch))
