@@ -75,7 +75,8 @@ def resume_run(folder: Path, overrides: Sequence[str] = (), watch: Watch | None 
         config = merge(config, overrides, (*RESUMABLE, *lengths))
     if run.meta()["status"] == "completed" and not overrides:  # every process sees it, so none waits for another
         if _first_process():
-            print(f"{folder} is complete; raise trainer.steps to train on: metamtl resume {folder} trainer.steps=...")
+            more = f"; raise trainer.steps to train on: metamtl resume {folder} trainer.steps=..."
+            print(f"{folder} is complete{'' if config['sequence'] else more}")
         return
     sources = open_sources(config)
     refuse_other_data(sources, run)
