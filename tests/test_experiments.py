@@ -16,11 +16,10 @@ from tests.algos.suite import UNTRAINED
 
 EXPERIMENTS = sorted(name for name in Library.load().groups["experiment"] if name != "none")
 TEXTS = ("clinc150", "snips", "fewrel", "crossner")
-TEXTS = ("clinc150", "snips", "fewrel", "crossner")
 # data sets that the default suite does not download
-NEEDS_FILES = {"omniglot", "cifar_fs", "digit_domain", "digit_shift", "multimnist", "table", "pets", "fsdd", *TEXTS, *TEXTS}
+NEEDS_FILES = {"omniglot", "cifar_fs", "digit_domain", "digit_shift", "multimnist", "table", "pets", "fsdd", *TEXTS}
 QUICK = {"omniglot/maml_5w1s", "omniglot/protonet_5w1s"}  # of those on real data, what the default suite runs
-SLOW = {"fewshot/clinc150_minilm", "multitask/five_tables", "multitask/multimnist_noise"}  # like others that it does run, and longer
+SLOW = {"multitask/five_tables", "multitask/multimnist_noise"}  # like others that it does run, and longer
 SLOW |= {"fewshot/clinc150_minilm", "fewshot/crossner", "fewshot/fewrel"}
 
 
@@ -44,8 +43,6 @@ def test_trains_two_steps(experiment: str, tmp_path: Path, cache: Path) -> None:
     small += [f"++trainer.stages.{stage}.steps=2" for stage in stages]
     if base["data"]["name"] in NEEDS_FILES and not data:
         pytest.skip(f"set METAMTL_TEST_DATA to a folder with {base['data']['name']}")
-    if base["backbone"]["name"] == "hf" and model_folder(base["backbone"]["model"]) is None:
-        pytest.skip(f"no package carries {base['backbone']['model']}")
     if base["backbone"]["name"] == "hf" and model_folder(base["backbone"]["model"]) is None:
         pytest.skip(f"no package carries {base['backbone']['model']}")
     if base["backbone"]["name"] != "conv4":
