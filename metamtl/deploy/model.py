@@ -13,7 +13,7 @@ from metamtl.algos.embedding import EmbeddingLearner
 from metamtl.build import Parts
 from metamtl.deploy.adapted import Adapted, build_for_use, in_use, support_of, with_statistics
 from metamtl.deploy.calibration import Threshold, calibrate
-from metamtl.deploy.origin import inputs_of, open_trained, origin_of, settings_of
+from metamtl.deploy.origin import inputs_of, notes_of, open_trained, origin_of, settings_of
 from metamtl.deploy.pictures import ArrayReader, Invert, Pictures, reader_of
 from metamtl.deploy.predictor import Predictor, Regressor
 from metamtl.errors import UsageError
@@ -26,20 +26,21 @@ L = TypeVar("L", bound=Hashable)
 def load(run: str | Path, device: Literal["auto", "cpu", "cuda", "mps"] = "auto") -> Model:
     """The model of a finished run with its best weights, in float32.
 
-    `run` is its folder. Its data is not needed, unless the run was stopped before its test. Raises MetamtlError where
+    `run` is its folder. Its data is not needed, unless the run was stopped before its test. Test-time options that
+    `eval.choose` decided on validation are those of the run's own test. Raises MetamtlError where
     `run` is no run, has no weights yet or damaged ones, UsageError where the device is not available.
     """
     folder = open_trained(Path(run).expanduser())
     inputs = inputs_of(folder)
     parts = build_for_use(settings_of(folder), inputs, device)
-    notes = checkpoint.load_best(folder, parts.learner)
+    notes = [*notes_of(folder), *checkpoint.load_best(folder, parts.learner)]
     return Model(parts, inputs, origin_of(folder), notes)
 
 
 class Model:
     """What a run has learnt, to be adapted any number of times; each adaptation leaves it as it was.
 
-    `notes` are sentences about damaged checkpoints that were passed over.
+    `notes` are sentences about damaged checkpoints that were passed over, and about choices not made yet.
     """
 
     def __init__(self, parts: Parts, inputs: dict[str, Any], origin: dict[str, Any], notes: Sequence[str]) -> None:

@@ -41,11 +41,32 @@ def open_trained(path: Path) -> RunFolder:
 
 
 def settings_of(run: RunFolder) -> dict[str, Any]:
-    """The part of the run's config that builds its learner; UsageError for a run on several data sets."""
+    """The part of the run's config that builds its learner as it was tested; UsageError for a run on several data sets.
+
+    `eval.choose` was decided on validation when the run was tested: `algo` has what it chose.
+    """
     config = run.config()
     if config.get("families"):
         raise UsageError(f"{run.path} learnt several families at once; adapting takes a run on one data set.")
-    return {key: config[key] for key in SETTINGS if key in config}
+    settings = {key: config[key] for key in SETTINGS if key in config}
+    return {**settings, "algo": {**config["algo"], **choice_of(run)}}
+
+
+def choice_of(run: RunFolder) -> dict[str, Any]:
+    """The keys of `algo` that `eval.choose` decided on validation; empty where nothing was to choose, or not yet."""
+    choices = _result(run).get("choices")
+    return dict(choices[0]["options"]) if choices else {}
+
+
+def notes_of(run: RunFolder) -> list[str]:
+    """What a user of the run should hear of it first."""
+    undecided = run.config()["eval"].get("choose")
+    if undecided and not choice_of(run):
+        return [
+            f"{run.path} has not been tested yet, so eval.choose has not decided {', '.join(undecided)}: algo is taken "
+            f"as it is written. `metamtl resume {run.path}` finishes the run."
+        ]
+    return []
 
 
 def inputs_of(run: RunFolder) -> dict[str, Any]:
@@ -66,6 +87,7 @@ def origin_of(run: RunFolder) -> dict[str, Any]:
         "git": meta["git"],
         "seed": config["seed"],
         "weights": {key: found.get(key) for key in ("step", "sha256")},
+        "choice": choice_of(run),
         "data_options": {key: value for key, value in config["data"].items() if not _is_place(value)},
         "data": dict(result.get("data", {})),
         "figures": {key: result[key] for key in FIGURES if key in result},

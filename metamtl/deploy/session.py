@@ -73,6 +73,8 @@ def describe(predictor: Predictor[Any]) -> None:
     origin, limit, reader = predictor.adapted.origin, predictor.threshold, predictor.reader
     assert isinstance(reader, PictureReader)
     print(f"model      {origin['run']}, best weights of step {origin['weights']['step']}")
+    if choice := origin.get("choice"):
+        print(f"choice     {', '.join(f'{key} {value}' for key, value in choice.items())}, the best on validation")
     print(f"classes    {len(predictor.classes)}: {', '.join(map(str, predictor.classes))}")
     print(f"pictures   {reader.size}x{reader.size}, {reader.channels}; {_polarity(reader)}")
     print(f"threshold  {limit.value:.4g} ({limit.how})")

@@ -55,6 +55,21 @@ def test_adapting_to_the_runs_own_tasks_gives_the_runs_own_figures(runs: Runs, k
     np.testing.assert_allclose(found, read_episodes(RunFolder(run))["accuracy"], atol=1e-6)
 
 
+def test_what_was_chosen_on_validation_is_what_adapts(runs: Runs, tmp_path: Path) -> None:
+    run = runs.finished("sinusoid", "algo.test_steps=0", "eval.choose={test_steps: [2, 3]}")
+    task = tasks(run, 1)[0]
+    values = metamtl.load(run, device="cpu").regress(task.support_x[0], task.support_y[0]).predict(task.query_x[0])
+    error = np.mean((values - task.query_y[0]) ** 2)
+    np.testing.assert_allclose(error, read_episodes(RunFolder(run))["mse"][0], rtol=1e-5)
+
+    untested = runs.copy(run, tmp_path)
+    (untested / "result.json").unlink()
+    model = metamtl.load(untested, device="cpu")
+    (note,) = model.notes
+    assert "has not been tested yet, so eval.choose has not decided test_steps" in note
+    assert model.parts.config["algo"]["test_steps"] == 0
+
+
 def test_a_regression_run_fits_points(runs: Runs) -> None:
     run = runs.finished("sinusoid")
     model = metamtl.load(run, device="cpu")
