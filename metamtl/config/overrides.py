@@ -18,10 +18,15 @@ def parse(texts: Sequence[str]) -> tuple[list[Override], list[str]]:
     parser, parsed, problems = OverridesParser.create(), [], []
     for text in texts:
         try:
-            parsed += parser.parse_overrides([text])
+            found = parser.parse_overrides([text])
         except HydraException as error:
             reason = str(error).splitlines()[0] if "=" in text or text.startswith("~") else ""
             problems.append(_unreadable(text, reason))
+            continue
+        if all(override.key_or_group for override in found):
+            parsed += found
+        else:
+            problems.append(_unreadable(text, ""))
     return parsed, problems
 
 

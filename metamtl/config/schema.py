@@ -155,15 +155,21 @@ def _word(value: Any) -> str:
 
 
 def _integer(value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not float(value).is_integer():
+    if not _number(value).is_integer():
         raise MismatchError
     return int(value)
 
 
 def _number(value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise MismatchError
-    return float(value)
+    try:
+        number = float(value)
+    except OverflowError as error:  # an integer of more than 308 digits
+        raise MismatchError from error
+    if not math.isfinite(number):
+        raise MismatchError
+    return number
 
 
 def _bool(value: Any) -> bool:

@@ -16,12 +16,17 @@ from metamtl.runs.redact import redact_config
 _Loader: type[yaml.SafeLoader] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
+# Line ends of Unicode, which a reader takes for spaces or "\n" unless they are written as escapes.
+_LINE_ENDS = frozenset("\x85\u2028\u2029")
+
+
 class _Dumper(yaml.SafeDumper):
     """Quotes strings such as "1e-3", which YAML 1.2 and OmegaConf read as numbers though PyYAML does not."""
 
 
 def _represent_string(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
-    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style="'" if _looks_numeric(text) else None)
+    style = "'" if _looks_numeric(text) else '"' if _LINE_ENDS.intersection(text) else None
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
 
 
 _Dumper.add_representer(str, _represent_string)
