@@ -9,10 +9,24 @@ from collections.abc import Mapping
 from typing import Any
 
 from metamtl.config.library import Library
+from metamtl.errors import MetamtlError
+
+_OF_A_LEARNER = ("backbone", "algo", "task", "trainer", "eval")
+_OF_A_RUN = (*_OF_A_LEARNER, "data", "paths", "logger")
+
+
+def completed_run(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The whole config of a run, completed; raises MetamtlError where a section is lost that every version wrote."""
+    _require(config, _OF_A_RUN)
+    return completed(config)
 
 
 def completed(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings with every key that their options' files give a plain value and that is absent."""
+    """The settings with every key that their options' files give a plain value and that is absent.
+
+    Raises MetamtlError where a section that a learner is built from is lost.
+    """
+    _require(settings, _OF_A_LEARNER)
     library = Library.load()
     options, primary = library.groups, library.primary["train"].raw
     names = {
@@ -34,6 +48,12 @@ def completed(settings: Mapping[str, Any]) -> dict[str, Any]:
             plain = {key: value for key, value in own.items() if key != "about" and not _is_reference(value)}
             found[group] = {**plain, **settings[group]}
     return found
+
+
+def _require(settings: Mapping[str, Any], sections: tuple[str, ...]) -> None:
+    lost = [name for name in sections if not isinstance(settings.get(name), Mapping)]
+    if lost:
+        raise MetamtlError(f"The config of the run is damaged: it has no section {', '.join(lost)}.")
 
 
 def _is_reference(value: object) -> bool:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +42,7 @@ class Option:
         """The file's content; raises UsageError with the line where it is no YAML mapping."""
         try:
             content = yaml.load(self.text, Loader=_Loader)
-        except yaml.YAMLError as error:
+        except (yaml.YAMLError, ValueError, RecursionError) as error:
             raise UsageError(f"{self.path} is not valid YAML: {' '.join(str(error).split())}.") from error
         if content is not None and not isinstance(content, dict):
             raise UsageError(f"{self.path} must hold keys and values, not a {type(content).__name__}.")
@@ -69,6 +69,20 @@ class Option:
         return {f"{prefix}{key}": parse_entry(str(text), f"{self.path}: {key}") for key, text in keys.items()}
 
 
+def _option(group: str, name: str, path: Path) -> Option:
+    """The file's option; one that has not changed since is not read again."""
+    try:
+        status = path.stat()
+    except OSError:  # a link to nothing: the business of whoever chooses it
+        return Option(group, name, path)
+    return _unchanged(group, name, path, status.st_mtime_ns, status.st_size)
+
+
+@lru_cache(maxsize=4096)
+def _unchanged(group: str, name: str, path: Path, changed: int, size: int) -> Option:
+    return Option(group, name, path)
+
+
 class Library:
     """The options of all folders: `groups` maps a group's name to its options by name; `user` is a folder of theirs."""
 
@@ -78,11 +92,11 @@ class Library:
         self.primary: dict[str, Option] = {}
         for folder in folders:
             for path in sorted(folder.glob("*.yaml")):
-                self.primary.setdefault(path.stem, Option("", path.stem, path))
+                self.primary.setdefault(path.stem, _option("", path.stem, path))
             for path in sorted(folder.glob("*/**/*.yaml")):
                 group, *name = path.relative_to(folder).with_suffix("").parts
                 if group != "hydra":
-                    option = Option(group, "/".join(name), path)
+                    option = _option(group, "/".join(name), path)
                     self.groups.setdefault(group, {}).setdefault(option.name, option)
 
     @classmethod
