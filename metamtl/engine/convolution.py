@@ -247,10 +247,15 @@ def _taken(
 ) -> Tensor | None:
     plain = groups == 1 and _pair(dilation) == (1, 1) and not isinstance(padding, str) and input.dim() == 4
     fits = plain and input.shape[1] == weight.shape[1] and input.dtype == weight.dtype
-    if not fits or input.device.type != "cpu" or torch.is_autocast_enabled("cpu"):
+    if not fits or input.device.type != "cpu" or torch.is_autocast_enabled("cpu") or _is_transformed():
         return None
     y = convolve(input, weight, _pair(stride), _pair(padding))
     return y if bias is None else y + bias.view(-1, 1, 1)
+
+
+def _is_transformed() -> bool:
+    """Whether torch.func transforms within the engine's `vmap`: pooling then takes no maps with channels last."""
+    return (torch._C._functorch.maybe_current_level() or 0) > 1
 
 
 def _pair(value: Any) -> Pair:

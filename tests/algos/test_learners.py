@@ -193,7 +193,7 @@ def test_gradients_are_finite_and_there(name: str, norm: NormKind) -> None:
         assert body == []
 
 
-@pytest.mark.parametrize("norm", ["batch", "running"])
+@pytest.mark.parametrize("norm", ["batch", pytest.param("running", marks=pytest.mark.slow)])
 @every_learner
 def test_it_runs_alike_alone_and_vectorised(name: str, norm: NormKind) -> None:
     """Losses always, and meta-gradients where it trains on tasks; other ways and shots than the last batch's too."""
