@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 
 from metamtl.cli import main
+from metamtl.deploy.record import load_predictor
+from metamtl.runs.files import read_json, write_json
 from tests.data.image_files import png, unpacked
 from tests.deploy.made import drawings
 from tests.trainer.runs import Runs, shared_runs
@@ -57,6 +59,15 @@ def test_from_folders_to_a_table_and_again_from_the_saved_model(
     one = "query/class 1/3.png"
     assert main(["predict", "model.pt", one, "-o", "b.csv", "--overwrite"]) == 0
     assert [row["path"] for row in _rows(place / "b.csv")] == [one]
+
+
+def test_what_validation_chose_is_used_and_said(runs: Runs, place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = runs.copy(runs.finished("maml"), place)
+    result = read_json(run / "result.json")
+    write_json(run / "result.json", {**result, "choices": [{"options": {"test_steps": 0}}]})
+    assert main(["adapt", str(run), "--support", "support", "--save", "model.pt"]) == 0
+    assert "choice     test_steps 0, the best on validation" in capsys.readouterr().out
+    assert load_predictor("model.pt").adapted.parts.config["algo"]["test_steps"] == 0
 
 
 def test_a_threshold_flags_and_a_class_may_be_named_as_a_column(runs: Runs, place: Path) -> None:
