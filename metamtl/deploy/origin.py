@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from metamtl.config.earlier import completed_run
 from metamtl.data.inputs import describe_inputs
 from metamtl.data.opening import open_source
 from metamtl.errors import MetamtlError, UsageError
@@ -45,8 +46,8 @@ def settings_of(run: RunFolder) -> dict[str, Any]:
 
     `eval.choose` was decided on validation when the run was tested: `algo` has what it chose.
     """
-    config = run.config()
-    if config.get("families"):
+    config = completed_run(run.config())
+    if config["families"]:
         raise UsageError(f"{run.path} learnt several families at once; adapting takes a run on one data set.")
     settings = {key: config[key] for key in SETTINGS if key in config}
     return {**settings, "algo": {**config["algo"], **choice_of(run)}}

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from metamtl.config.compose import merge
-from metamtl.config.earlier import completed
+from metamtl.config.earlier import completed_run
 from metamtl.data.source import Source
 from metamtl.errors import Interrupted, MetamtlError, UsageError
 from metamtl.opening import open_sources
@@ -26,7 +26,7 @@ CHANGEABLE = ("task", "eval", "trainer.device", "trainer.threads", "algo.test_lr
 def evaluate_run(folder: Path, overrides: Sequence[str] = ()) -> None:
     """Tests the best weights of the run in `folder`; the run's own result stays as it is."""
     run = RunFolder.open(folder)
-    config = merge(completed(run.config()), overrides, CHANGEABLE)
+    config = merge(completed_run(run.config()), overrides, CHANGEABLE)
     _refuse_other_tasks(config, overrides)
     sources = open_sources(config)
     refuse_other_data(sources, run)

@@ -45,8 +45,8 @@ def read_config(path: Path) -> dict[str, Any]:
         content = path.read_bytes()
     try:
         config = yaml.load(content, Loader=_Loader)
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise MetamtlError(f"{path} is damaged: it is not YAML ({error}).") from error
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # a date that there is not is a ValueError
+        raise MetamtlError(f"{path} is damaged: it is not YAML ({' '.join(str(error).split())}).") from error
     if not isinstance(config, dict):
         raise MetamtlError(f"{path} is damaged: it holds no config.")
     return config

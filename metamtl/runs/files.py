@@ -91,7 +91,10 @@ def to_json(value: Any, indent: int | None = None) -> str:
 
 def from_json(text: str) -> Any:
     """The value of `text`, "NaN", "Infinity" and "-Infinity" turned into floats; raises ValueError."""
-    return _with_non_finite(json.loads(text))
+    try:
+        return _with_non_finite(json.loads(text))
+    except RecursionError as error:  # no writer of ours nests so deep
+        raise ValueError("it is nested too deep") from error
 
 
 def to_plain(value: Any) -> Any:

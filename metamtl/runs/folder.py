@@ -65,7 +65,9 @@ class RecordFolder:
 
     def meta(self) -> dict[str, Any]:
         """The content of meta.json; raises MetamtlError where it is missing or damaged."""
-        meta: dict[str, Any] = read_json(self.meta_file)
+        meta = read_json(self.meta_file)
+        if not isinstance(meta, dict) or "kind" not in meta:
+            raise MetamtlError(f"{self.meta_file} is damaged: it does not say what it belongs to.")
         return meta
 
     def update_meta(self, **changes: Any) -> None:
@@ -111,7 +113,7 @@ class RunFolder(RecordFolder):
         run = cls(path)
         if not run.meta_file.is_file():
             raise MetamtlError(_why_no_run(path))
-        kind = run.meta().get("kind")
+        kind = run.meta()["kind"]
         if kind != "run":
             raise MetamtlError(f"{path} is an {kind} of the run {path.parent.parent}: give the run's folder.")
         if not run.config_file.is_file():

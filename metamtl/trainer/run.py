@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from metamtl.config.compose import merge
-from metamtl.config.earlier import completed
+from metamtl.config.earlier import completed_run
 from metamtl.config.sequence import refuse_sequence
 from metamtl.data.source import Source
 from metamtl.errors import Interrupted, MetamtlError, Pruned, UsageError
@@ -67,7 +67,7 @@ def train_run(
 def resume_run(folder: Path, overrides: Sequence[str] = (), watch: Watch | None = None) -> None:
     """Goes on with the run in `folder` from its last checkpoint; `overrides` may change what RESUMABLE names."""
     run = RunFolder.open(folder)
-    config = completed(run.config())
+    config = completed_run(run.config())
     if overrides and config["sequence"]:
         raise UsageError(f"{folder} learns stages in sequence, which go on as they began: leave out {overrides[0]}.")
     if overrides:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from metamtl.build import Parts
-from metamtl.config.earlier import completed
+from metamtl.config.earlier import completed_run
 from metamtl.config.families import family_config
 from metamtl.data.classes import ClassSource
 from metamtl.data.examples import ExampleSource
@@ -71,7 +71,7 @@ def open_origin(path: Path) -> Origin:
 
 
 def _of_run(run: RunFolder, payload: bytes) -> Origin:
-    config, name = completed(run.config()), None
+    config, name = completed_run(run.config()), None
     parameters = learner_of(payload)
     if config["families"]:
         name = next(iter(config["families"]))
@@ -107,7 +107,7 @@ def _of_knowledge(path: Path) -> Origin:
 
 def _trained(run: RunFolder, parameters: Mapping[str, Tensor], name: str | None) -> Trained:
     """The source as it was trained, on the CPU, with its data."""
-    config = completed(run.config())
+    config = completed_run(run.config())
     config = {**config, "trainer": {**config["trainer"], "device": "cpu"}}
     with torch.random.fork_rng(devices=[]):
         families = build_families(config, open_sources(config))
