@@ -43,6 +43,8 @@ def remembered(origins: Sequence[Origin], capacity: int) -> Knowledge:
     kept = min(len(before["y"]), round(capacity * old / (old + len(drawn.x)))) if before else 0
     own = slice(0, capacity - kept)
     replay = {"x": drawn.x[own], "y": drawn.labels[own], "seen": torch.tensor(old + len(drawn.x))}
-    if kept:  # both are in random order
-        replay |= {key: torch.cat([before[key][:kept], replay[key]]) for key in ("x", "y")}
+    if kept:
+        # the next run of a chain takes the first of these, which must not be the oldest
+        order = torch.randperm(kept + len(replay["y"]), generator=torch.Generator().manual_seed(old))
+        replay |= {key: torch.cat([before[key][:kept], replay[key]])[order] for key in ("x", "y")}
     return Knowledge(parameters=origin.parameters, replay=replay)
