@@ -19,7 +19,7 @@ from metamtl.errors import UsageError
 from metamtl.transfer.base import Origin, Score, Strategy
 from metamtl.transfer.carry import carry
 from metamtl.transfer.knowledge import Knowledge
-from metamtl.transfer.teacher import features_of
+from metamtl.transfer.teacher import features_of, whole
 
 
 class Distance(Term):
@@ -39,7 +39,7 @@ class Distance(Term):
 
     def domains(self, view: View) -> tuple[Tensor, Tensor]:
         """The features [N, D] and [M, D] of source and target; UsageError where a minibatch has but one of them."""
-        features = features_of(view)
+        features = whole(features_of(view))
         if self.source is not None:
             return view.network.support(self.get_buffer("source"), view.weights, head=False), features
         known = view.examples.labels >= 0
@@ -70,7 +70,7 @@ class Alignment(Strategy):
         drawn = origin.trained().draw(self.examples)
         if not isinstance(drawn.x, Tensor):
             raise UsageError("transfer: the source's examples have several parts, which have no one distance.")
-        return Knowledge(parameters=origin.parameters, replay={"x": drawn.x, "y": drawn.labels})
+        return Knowledge(parameters=origin.parameters, replay={"beside": drawn.x})
 
     @abstractmethod
     def penalties(self, network: Network, family: Family) -> list[Term]:
@@ -87,11 +87,11 @@ class Alignment(Strategy):
 
     def remember(self, network: Network, terms: Sequence[Term], knowledge: Knowledge) -> None:
         """The source's examples; UsageError where neither a source nor the data tells the domains apart."""
-        if not knowledge.replay and not self.labels_missing:
+        if "beside" not in knowledge.replay and not self.labels_missing:
             raise UsageError(
                 "transfer: tasks have no examples of a source: name a run as transfer.source, or take data with "
                 "missing labels, such as data=digit_shift."
             )
         for term in terms:
-            if isinstance(term, Distance) and knowledge.replay:
-                term.hold(knowledge.replay["x"])
+            if isinstance(term, Distance) and "beside" in knowledge.replay:
+                term.hold(knowledge.replay["beside"])

@@ -14,6 +14,7 @@ from metamtl.engine.terms import Term, View
 from metamtl.errors import UsageError
 from metamtl.registry import register
 from metamtl.transfer.dann import DANN, Criticism, Deception
+from metamtl.transfer.teacher import refuse_without_classes
 
 
 class Conditional(Deception):
@@ -40,6 +41,7 @@ class CDAN(DANN):
             raise UsageError(
                 "transfer=cdan needs predictions of a head, which this method has not: take transfer=dann."
             )
+        refuse_without_classes("cdan", family)
         critic = self.critic(int(network.backbone.features) * family.outputs)  # type: ignore[arg-type]
         deception = Conditional(self.weight, self.at, self.gamma, critic)
         return [deception, Criticism(deception, critic)]

@@ -13,13 +13,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from metamtl.data.family import Family
+from metamtl.data.family import Classification, Family
 from metamtl.engine.network import Network
 from metamtl.engine.terms import Term, View
 from metamtl.errors import UsageError
 from metamtl.registry import register
 from metamtl.transfer.base import Origin, Score, Strategy, Trained
 from metamtl.transfer.knowledge import Knowledge
+from metamtl.transfer.teacher import refuse_without_classes
 
 
 class ClassMeans(Term):
@@ -65,8 +66,11 @@ class ClassKD(Strategy):
         return Knowledge(embeddings={"class_kd": class_means(origin.trained(), self.examples, self.temperature)})
 
     def terms(self, network: Network, family: Family) -> list[Term]:
-        """One, unless its weight is zero."""
-        return [ClassMeans(self.weight, self.temperature, family.outputs)] if self.weight else []
+        """One, unless its weight is zero; UsageError where outputs are of no classes."""
+        if not self.weight:
+            return []
+        refuse_without_classes("class_kd", family)
+        return [ClassMeans(self.weight, self.temperature, family.outputs)]
 
     def remember(self, network: Network, terms: Sequence[Term], knowledge: Knowledge) -> None:
         """The means."""
@@ -77,7 +81,7 @@ class ClassKD(Strategy):
 
 def class_means(trained: Trained, count: int, temperature: float) -> Tensor:
     """The mean softened outputs [classes, classes] of a source's examples of each class; even where it has none."""
-    if trained.network.head is None:
+    if trained.network.head is None or not isinstance(trained.family, Classification):
         raise UsageError("transfer=class_kd needs a source with fixed classes: train it with joint.")
     examples = trained.draw(count)
     with torch.no_grad():

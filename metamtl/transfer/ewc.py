@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from metamtl.data.family import Family
+from metamtl.data.family import Classification, Family
 from metamtl.data.labelled import LabelledClasses
 from metamtl.data.task import size
 from metamtl.engine.network import Network
@@ -50,6 +50,8 @@ class Consolidation(Term):
 class EWC(Strategy):
     """`weight` is lambda; `fisher` says whose labels it is taken with, over `examples` training examples."""
 
+    exclusive = "the importance of weights"
+
     def __init__(self, *, weight: float, fisher: Kind, examples: int, decay: float, at: Place) -> None:
         self.weight, self.fisher, self.examples, self.decay, self.at = weight, fisher, examples, decay, at
 
@@ -83,12 +85,12 @@ class EWC(Strategy):
 def fisher_diagonal(trained: Trained, kind: Kind, count: int) -> dict[str, Tensor]:
     """The mean squared gradient of log p(y|x): y in expectation (exact), drawn (sampled) or the label (empirical)."""
     network = trained.network
-    if network.head is None:
+    if network.head is None or not isinstance(trained.family, Classification):
         raise UsageError(
-            "transfer=ewc needs a source that predicts classes by a head: train it with joint or baseline."
+            "transfer=ewc needs a source that predicts one class by a head: train it with joint or baseline."
         )
     examples = trained.draw(count)
-    weights = dict(network.named_parameters())
+    weights = {name: weight for name, weight in network.named_parameters() if weight.requires_grad}
     total = {name: torch.zeros_like(weight) for name, weight in weights.items()}
     generator = torch.Generator().manual_seed(0)
     for number in range(size(examples.x)):

@@ -21,7 +21,7 @@ from metamtl.registry import register
 from metamtl.transfer.base import Origin, Score, Strategy
 from metamtl.transfer.knowledge import Knowledge
 from metamtl.transfer.rkd import distances
-from metamtl.transfer.teacher import Teacher, features_of, network_of, record_of
+from metamtl.transfer.teacher import Teacher, features_of, network_of, record_of, whole
 
 
 class MeanRelations(Term):
@@ -38,7 +38,7 @@ class MeanRelations(Term):
         """The penalty []."""
         teachers = [cast(Teacher, one).network for one in cast(nn.ModuleList, self.get_submodule("held"))]
         theirs = torch.stack([distances(one.query(view.examples.x, head=False)) for one in teachers]).mean(0)
-        return F.smooth_l1_loss(distances(features_of(view)), theirs.detach())
+        return F.smooth_l1_loss(distances(whole(features_of(view))), theirs.detach())
 
 
 @register("transfer", "fusion")

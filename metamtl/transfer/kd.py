@@ -6,14 +6,17 @@ softmax(z_S / T)), the mean over examples, added to the labels' loss.
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from metamtl.data.family import Family
 from metamtl.engine.network import Network
-from metamtl.engine.terms import View
+from metamtl.engine.terms import Term, View
 from metamtl.errors import UsageError
 from metamtl.registry import register
-from metamtl.transfer.teacher import Taught, TaughtTerm
+from metamtl.transfer.teacher import Taught, TaughtTerm, refuse_without_classes
 
 
 class Outputs(TaughtTerm):
@@ -36,9 +39,17 @@ class Outputs(TaughtTerm):
 class KD(Taught):
     """`weight` counts beside a labels' loss of weight one: 9 is the usual 0.1 and 0.9, at ten times the rate."""
 
+    called: ClassVar[str] = "kd"
+
     def __init__(self, *, weight: float, temperature: float) -> None:
         super().__init__(weight=weight)
         self.temperature = temperature
+
+    def terms(self, network: Network, family: Family) -> list[Term]:
+        """One, unless its weight is zero; UsageError where outputs are of no classes."""
+        if self.weight:
+            refuse_without_classes(self.called, family)
+        return super().terms(network, family)
 
     def term(self) -> Outputs:
         """The divergence."""

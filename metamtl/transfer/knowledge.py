@@ -20,8 +20,8 @@ class Knowledge:
 
     `parameters` are a network's weights and buffers by name, `importance` the importance of some of them in the same
     shapes, `teacher` what rebuilds the network that `parameters` belong to (backbone, input_shape, outputs, classes),
-    `embeddings` vectors of tasks by name, `replay` examples as `x` and `y`, `affinity` scores between tasks, and
-    `provenance` says where all of it comes from.
+    `embeddings` vectors of tasks by name, `replay` examples as `x` and `y` (and those that features are aligned with as
+    `beside`), `affinity` scores between tasks, and `provenance` says where all of it comes from.
     """
 
     parameters: dict[str, Tensor] = field(default_factory=dict)

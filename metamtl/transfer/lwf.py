@@ -38,6 +38,8 @@ class OldOutputs(Outputs):
 class LwF(KD):
     """The target begins with the source's weights and its head; over a chain, old classes add up."""
 
+    called = "lwf"
+
     def extract(self, origins: Sequence[Origin], score: Score) -> Knowledge:
         """The teacher, and the classes that it was trained on."""
         knowledge = super().extract(origins, score)

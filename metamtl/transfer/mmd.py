@@ -1,7 +1,7 @@
 """MMD: source and target features are to have equal means in a space of many kernels.
 
 Gretton, Borgwardt, Rasch, Schoelkopf & Smola (2012), A Kernel Two-Sample Test, JMLR 13, equation 5 (biased), with the
-sum of Gaussian kernels of Long, Cao, Wang & Jordan (2015), Learning Transferable Features with Deep Adaptation
+mean of the Gaussian kernels of Long, Cao, Wang & Jordan (2015), Learning Transferable Features with Deep Adaptation
 Networks, ICML: bandwidths 2^-2 to 2^2 times the mean squared distance.
 """
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from metamtl.engine.terms import View
 from metamtl.registry import register
-from metamtl.transfer.teacher import Taught, TaughtTerm, features_of
+from metamtl.transfer.teacher import Taught, TaughtTerm, features_of, whole
 
 TINY = 1e-12  # under a root, so that it can be differentiated twice at zero
 
@@ -26,7 +26,7 @@ class Relations(TaughtTerm):
 
     def value(self, view: View) -> Tensor:
         """The penalty []."""
-        own, theirs = features_of(view), self.taught(view.examples.x).detach()
+        own, theirs = whole(features_of(view)), self.taught(view.examples.x).detach()
         apart = F.smooth_l1_loss(distances(own), distances(theirs))
         return self.distance * apart + self.angle * F.smooth_l1_loss(angles(own), angles(theirs))
 

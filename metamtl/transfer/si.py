@@ -53,7 +53,8 @@ class Path(Term):
         for name in gradient:
             path[name] -= slope[name] * (weights[name] - latest[name])
             latest[name].copy_(weights[name])
-            slope[name].copy_(gradient[name] - 2 * self.weight * importance[name] * (weights[name] - old[name]))
+            own = gradient[name] - 2 * self.weight * importance[name] * (weights[name] - old[name])
+            slope[name].copy_(own.nan_to_num(0.0, 0.0, 0.0))  # of an update that is skipped, where no weight moves
         self.get_buffer("updates").add_(1)
 
 
@@ -61,6 +62,7 @@ class Path(Term):
 class SI(Strategy):
     """`weight` is c and `damping` xi; the first run of a chain has no source and walks its path."""
 
+    exclusive = "the importance of weights"
     sources = "optional"
 
     def __init__(self, *, weight: float, damping: float) -> None:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, cast
+from typing import Any, cast
 
 from torch import Tensor, nn
 
-from metamtl.data.family import Family
+from metamtl.data.family import Classification, Family
 from metamtl.data.task import Tensors
 from metamtl.engine.network import Network
 from metamtl.engine.terms import Term, View
@@ -60,10 +60,27 @@ def features_of(view: View) -> Tensor:
     return view.network.support(view.examples.x, view.weights, head=False)
 
 
+def whole(features: Tensor) -> Tensor:
+    """Features [N, D] as they are; UsageError for those of words or of pixels, which have more axes."""
+    if features.dim() != 2:
+        raise UsageError(
+            "transfer: this strategy compares the features of whole examples; the data asks for those of words or of "
+            "pixels: take a strategy that carries weights."
+        )
+    return features
+
+
+def refuse_without_classes(name: str, family: Family) -> None:
+    """UsageError where outputs are not those of classes of which an example has one."""
+    if not isinstance(family, Classification):
+        raise UsageError(
+            f"transfer={name} reads outputs as the probabilities of fixed classes, of which {family.name} has none: "
+            "compare features (transfer=rkd, fitnet) or carry weights (transfer=finetune)."
+        )
+
+
 class Taught(Strategy):
     """Base of strategies with a teacher; the learner begins where it would without one."""
-
-    compares: ClassVar[str] = "features"
 
     def __init__(self, *, weight: float) -> None:
         self.weight = weight

@@ -16,12 +16,14 @@ from metamtl.trainer.run import resume_run
 from metamtl.trainer.source import open_origin
 from metamtl.transfer.agem import projected
 from metamtl.transfer.attention import attention
-from metamtl.transfer.base import Trained
+from metamtl.transfer.base import Origin, Trained
 from metamtl.transfer.coral import Correlation
 from metamtl.transfer.ewc import fisher_diagonal
 from metamtl.transfer.knowledge import Knowledge
+from metamtl.transfer.memory import remembered
 from metamtl.transfer.mmd import Discrepancy
 from metamtl.transfer.rkd import angles, distances
+from metamtl.transfer.si import Path as WalkedPath
 from tests.transfer.made import DIGITS, families_of, terms_of, trained, view_of, with_source
 
 
@@ -180,6 +182,31 @@ def test_a_memory_holds_as_much_of_every_run_as_it_was_trained_on(source: Path, 
     ]
     assert len(replay["y"]) == 40 and int(replay["seen"]) == sum(sizes)
     assert old == round(40 * sizes[0] / sum(sizes)) and set(replay["y"].tolist()) <= set(range(7))
+
+
+def test_a_memory_stays_even_over_a_long_chain() -> None:
+    before: Knowledge | None = None
+    for number in range(6):
+        x = torch.full((300, 2), float(number))
+        examples = Examples(x, torch.full((300,), number))
+        source = Trained(Network(nn.Identity(), None, "none"), Classification("made", 6), (2,), lambda _, e=examples: e)  # type: ignore[misc]
+        origin = Origin({"head.weight": x}, {}, {}, lambda s=source: s, before)  # type: ignore[misc]
+        before = remembered([origin], 120)
+    assert before is not None
+    kept = torch.bincount(before.replay["y"], minlength=6)
+    assert kept.sum() == 120 and kept.min() >= 10 and kept.max() <= 30  # 20 on average
+    assert torch.equal(before.replay["x"][:, 0].long(), before.replay["y"])
+
+
+def test_an_update_that_is_not_finite_leaves_the_path_finite() -> None:
+    network = Network(nn.Identity(), nn.Linear(2, 1), "none")
+    path, weights = WalkedPath(network, 1.0), dict(network.named_parameters())
+    slopes = {name: torch.ones_like(weight) for name, weight in weights.items()}
+    path.walk(weights, {name: slope * torch.nan for name, slope in slopes.items()})
+    path.walk(weights, slopes)
+    moved_on = {name: (weight - 0.5).detach() for name, weight in weights.items()}
+    path.walk(moved_on, slopes)
+    torch.testing.assert_close(path.path.values(), {name: 0.5 * slope for name, slope in slopes.items()})
 
 
 class OneBlock(nn.Module):

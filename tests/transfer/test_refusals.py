@@ -5,12 +5,21 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
+from torch import nn
 
 from metamtl.config.compose import compose
+from metamtl.data.dense import SeveralClasses
+from metamtl.data.task import Examples
+from metamtl.engine.network import Network
 from metamtl.errors import MetamtlError, UsageError
 from metamtl.families import build_families
 from metamtl.opening import open_sources
 from metamtl.trainer.transfer import Application
+from metamtl.transfer.base import Trained
+from metamtl.transfer.ewc import fisher_diagonal
+from metamtl.transfer.kd import KD
+from metamtl.transfer.teacher import whole
 from tests.transfer.made import DIGITS, families_of, with_source
 
 WAVES = ("data=sinusoid", "backbone.hidden=[5]", "trainer.precision=float64", "trainer.meta_batch=2")
@@ -34,6 +43,27 @@ def test_a_strategy_without_its_source() -> None:
 def test_strategies_that_settle_the_same_thing() -> None:
     said = refused(*DIGITS, "transfer=[finetune,linear_probe]", "transfer.source=x")
     assert said == "transfer=[finetune,linear_probe]: both settle the learning rate of the backbone: take one of them."
+
+
+def test_two_strategies_that_measure_importance() -> None:
+    said = refused(*DIGITS, "transfer=[ewc,si]", "transfer.source=x")
+    assert said == "transfer=[ewc,si]: both settle the importance of weights: take one of them."
+
+
+def test_outputs_that_are_of_no_classes() -> None:
+    network = Network(nn.Identity(), nn.Linear(2, 3), "none")
+    several = SeveralClasses("tags", 3)
+    with pytest.raises(UsageError, match="fixed classes, of which tags has none"):
+        KD(weight=1.0, temperature=4.0).terms(network, several)
+    assert KD(weight=0.0, temperature=4.0).terms(network, several) == []
+    source = Trained(network, several, (2,), lambda _: Examples(torch.zeros(1, 2), torch.zeros(1, 3)))
+    with pytest.raises(UsageError, match="predicts one class"):
+        fisher_diagonal(source, "exact", 1)
+
+
+def test_features_of_words_have_no_one_distance() -> None:
+    with pytest.raises(UsageError, match="features of whole examples"):
+        whole(torch.zeros(2, 5, 3))
 
 
 def test_several_strategies_in_one_run_keep_their_keys(source: Path, tmp_path: Path) -> None:
