@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,8 @@ from metamtl.data.identity import digest
 from metamtl.data.source import Split
 from metamtl.data.tokens import Tokeniser, Tokens, labels_at
 from metamtl.errors import MetamtlError, UsageError
+
+_NO_WORD = re.compile(r"\d+[-.]\d+")  # CoNLL-U's spans of joined words, as 3-4, and words that were left out, as 8.1
 
 Splits = Mapping[Split, Sequence["Sentence"]]
 
@@ -70,8 +73,8 @@ def conll(text: str, where: str, word: int, tag: int, label: str = "") -> list[S
             said = value.strip() if label and key.strip().rstrip(":") == label else said
         elif len(columns) <= max(word, tag):
             raise MetamtlError(f"{where}, line {number}: {len(columns)} columns, fewer than {max(word, tag) + 1}.")
-        elif "-" not in columns[0] or word == 0 or not columns[0].replace("-", "").isdigit():
-            rows.append((columns[word], columns[tag]))  # all but CoNLL-U's spans of joined words, as 3-4
+        elif word == 0 or not _NO_WORD.fullmatch(columns[0]):
+            rows.append((columns[word], columns[tag]))
     return sentences
 
 

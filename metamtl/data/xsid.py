@@ -25,7 +25,8 @@ HOW = "git clone --depth 1 https://github.com/mainlp/xsid there, or copy its fol
 class XSID(ExampleSource):
     """`target` is what is asked of a request in `language`: its intent, or the slot of each word (BIO tags).
 
-    The classes are those of all `languages`, so that one head serves a network that goes from one to another.
+    The classes are those of English beside the language's own, so that one head serves a network that goes from one
+    language to another; the slots of Arabic and Turkish alone have one more, reference-part.
     """
 
     def __init__(
@@ -42,7 +43,6 @@ class XSID(ExampleSource):
         """`root`, instead of paths.data, is the folder that has the languages' files, or their zip."""
         places = folders(paths, "xsid", root, "xsid", "xsid/data/xSID-0.7", "xSID-0.7")
         files = {part: f"{language}.{part}.conll" for part in ("valid", "test")}
-        # the classes of English, which has all of them, are those of every language
         texts = file_texts(places, "xsid", {**files, "all": "en.valid.conll", "more": "en.test.conll"}, HOW)
         read = {name: conll(text, files.get(name, "en"), 1, 3, "intent") for name, text in texts.items()}
         held = len(read["valid"]) * 4 // 5

@@ -28,7 +28,7 @@ def test_columns_become_sentences() -> None:
     text = "# intent = travel\n# text = fly\n1\tfly\tO\n2\tRome\tB-city\n\n\n1\tstop\tO\n"
     found = conll(text, "x.conll", word=1, tag=2, label="intent")
     assert found == [Sentence(("fly", "Rome"), ("O", "B-city"), "travel"), Sentence(("stop",), ("O",), "")]
-    joined = "1-2\tdu\t_\n1\tde\tADP\n2\tle\tDET\n3\t#\tSYM\n"
+    joined = "1-2\tdu\t_\n1\tde\tADP\n2\tle\tDET\n2.1\tgone\tVERB\n3\t#\tSYM\n"
     assert conll(joined, "x.conllu", word=1, tag=2)[0].words == ("de", "le", "#")
     assert conll("e-mail\tO\n1-2\tO\n# 1\tO", "x.txt", word=0, tag=1)[0].words == ("e-mail", "1-2", "# 1")
     with pytest.raises(MetamtlError, match=r"x\.txt, line 2: 1 columns, fewer than 2"):
