@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import re
 import sys
 from collections.abc import Callable, Mapping
 from importlib.metadata import entry_points
@@ -46,7 +47,8 @@ def register(group: str, name: str) -> Callable[[C], C]:
 
 def lookup(group: str, name: str) -> type:
     """The class registered as `name` in `group`; raises UsageError where no module provides it."""
-    if (group, name) not in _CLASSES:
+    # A name comes from a config, which must not lead to any other module or file than an option's own.
+    if (group, name) not in _CLASSES and re.fullmatch(r"[\w-]+", name):
         _import_provider(group, name)
     if (group, name) not in _CLASSES:
         raise UsageError(f"No {group} named '{name}' is installed; `metamtl list {group}` shows what is.")

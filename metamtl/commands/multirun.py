@@ -18,10 +18,12 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from metamtl.errors import Interrupted
 from metamtl.failures import record, sentence
+from metamtl.runs.files import write_atomic
+from metamtl.runs.redact import redact_command, redact_text
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -67,7 +69,8 @@ class SweepJob:
             self._record(folder, overrides, "failed", reason)
 
     def _record(self, folder: Path, overrides: Sequence[str], status: str, reason: str = "") -> None:
-        line = {"folder": str(folder), "overrides": list(overrides), "status": status, "reason": reason}
+        line = {"folder": str(folder), "overrides": redact_command(overrides), "status": status}
+        line["reason"] = redact_text(reason)
         with (self.folder / RECORD).open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")  # one write: lines of several workers do not mix
 
@@ -93,6 +96,25 @@ def stoppable(folder: Path) -> Iterator[None]:
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
+
+
+@contextmanager
+def no_secrets_in_hydras_record() -> Iterator[None]:
+    """While inside, multirun.yaml, in which Hydra keeps the command line and hydra.job.env_set, hides keys in them."""
+    from hydra._internal.core_plugins import basic_sweeper
+    from omegaconf import OmegaConf
+
+    class Redacting(OmegaConf):
+        @staticmethod
+        def save(config: Any, f: Any, resolve: bool = False) -> None:
+            write_atomic(Path(f), redact_text(OmegaConf.to_yaml(config, resolve=resolve)).encode())
+
+    module: Any = basic_sweeper
+    module.OmegaConf = Redacting
+    try:
+        yield
+    finally:
+        module.OmegaConf = OmegaConf
 
 
 def summary(folder: Path) -> tuple[str, int]:

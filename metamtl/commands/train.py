@@ -87,7 +87,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _multirun(planned: Plan, flags: Sequence[str], overrides: Sequence[str], config_dir: Path | None) -> int:
-    from metamtl.commands.multirun import SweepJob, stoppable, summary
+    from metamtl.commands.multirun import SweepJob, no_secrets_in_hydras_record, stoppable, summary
 
     if "RANK" in os.environ:
         raise UsageError("-m does not go with torchrun: start each run by its own torchrun.")
@@ -95,7 +95,7 @@ def _multirun(planned: Plan, flags: Sequence[str], overrides: Sequence[str], con
     job = SweepJob(folder, config_dir, run)
     workers = _joblib(folder) if planned.launcher == "joblib" else []
     try:
-        with stoppable(folder):
+        with stoppable(folder), no_secrets_in_hydras_record():
             _through_hydra(job, [*flags, *QUIET, *workers, *overrides, f"hydra.sweep.dir={_quoted(folder)}"])
     finally:
         line, code = summary(folder)

@@ -9,6 +9,7 @@ import unicodedata
 from pathlib import Path
 
 from metamtl.runs.files import clear_disk_errors
+from metamtl.runs.redact import without_secrets_of_the_environment
 
 _LONGEST_LABEL = 80  # a file name holds 255 bytes; time and suffix need 24 of them
 
@@ -33,7 +34,8 @@ def take_folder(parent: Path, label: str) -> Path:
 
 
 def safe_label(label: str) -> str:
-    """`label` as part of a file name: Latin letters, digits, `_`, `.`, `-`; never empty, at most 80 long."""
+    """`label` as part of a file name: Latin letters, digits, `_`, `.`, `-`; never empty, no secret, at most 80 long."""
+    label = without_secrets_of_the_environment(label)
     ascii_label = unicodedata.normalize("NFKD", label).encode("ascii", "ignore").decode()
     safe = re.sub(r"\.{2,}", ".", re.sub(r"[^A-Za-z0-9_.]+", "-", ascii_label))
     return safe[:_LONGEST_LABEL].strip("-.") or "run"

@@ -22,8 +22,9 @@ _SECRET_KEY_OF_CONFIG = re.compile(r"(?:api|access|auth|private)[_-]?(?:key|toke
 _HARMLESS = re.compile(r"[-+]?[\d.,e+-]+|true|false|null|none|\[\]|", re.IGNORECASE)
 _VALUE = r"\"(?:[^\"\\]|\\.)*\"|'(?:[^'\\]|\\.)*'|[^\s,;(){}\[\]\"']+"
 _NAME = rf"(?<![\w./@+~-])(?P<name>[\w./@+~-]*(?:{_PART}|{_WORD})[\w./@+~-]*)"
-_ASSIGNMENT = re.compile(rf"{_NAME}(?P<sign>[\"']?\s*[=:]\s*)(?P<value>{_VALUE})", re.IGNORECASE)
+_ASSIGNMENT = re.compile(rf"{_NAME}(?P<sign>[\"']?[ \t]*[=:][ \t]*)(?P<value>{_VALUE})", re.IGNORECASE)
 _CREDENTIALS_IN_URL = re.compile(r"(?<=://)[^\s/@]+(?=@)")
+_PASSWORD_IN_URL = re.compile(r"(?<=://)[^\s/@:]*:[^\s/@]+(?=@)")  # a name alone is needed to build from a config
 _SHORTEST_VALUE = 8  # shorter values of the environment would blot out ordinary words
 
 
@@ -38,10 +39,15 @@ def redact_text(text: str) -> str:
     These are values assigned to names that tell one, credentials in addresses, and wherever they occur the
     values of environment variables whose names tell a secret.
     """
+    text = _CREDENTIALS_IN_URL.sub(HIDDEN, without_secrets_of_the_environment(text))
+    return _ASSIGNMENT.sub(_hide_value, text)
+
+
+def without_secrets_of_the_environment(text: str) -> str:
+    """`text` with the values of environment variables whose names tell a secret hidden, and all else as it is."""
     for value in _secrets_of_the_environment():
         text = text.replace(value, HIDDEN)
-    text = _CREDENTIALS_IN_URL.sub(HIDDEN, text)
-    return _ASSIGNMENT.sub(_hide_value, text)
+    return text
 
 
 def redact_command(arguments: Sequence[str]) -> list[str]:
@@ -62,13 +68,19 @@ def redact_command(arguments: Sequence[str]) -> list[str]:
 
 
 def redact_config(value: Any, name: str = "") -> Any:
-    """A config with the strings under names such as `api_key` and `password` hidden, all else as it is."""
+    """A config with the strings under names such as `api_key` and `password` hidden, all else as it is.
+
+    In every string the values of secret environment variables, which ${oc.env:TOKEN} brings in, and passwords in
+    addresses are hidden.
+    """
     if isinstance(value, Mapping):
         return {key: redact_config(item, str(key)) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [redact_config(item, name) for item in value]
     secret = bool(_SECRET_PART.search(name) or _SECRET_KEY_OF_CONFIG.search(name))
-    return HIDDEN if isinstance(value, str) and secret else value
+    if not isinstance(value, str):
+        return value
+    return HIDDEN if secret else _PASSWORD_IN_URL.sub(HIDDEN, without_secrets_of_the_environment(value))
 
 
 def _to_be_hidden(name: str, value: str) -> bool:

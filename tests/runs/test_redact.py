@@ -36,6 +36,12 @@ def test_secrets_of_the_environment_are_hidden_everywhere(monkeypatch: pytest.Mo
     assert redact_text("sent 0123456789abcdef to /usr/bin") == "sent *** to /usr/bin"
 
 
+def test_a_section_whose_name_tells_a_secret_does_not_shield_what_is_in_it() -> None:
+    assert redact_text("secrets:\n  api_key: abc\n  url: https://me:pw@host") == (
+        "secrets:\n  api_key: ***\n  url: https://***@host"
+    )
+
+
 def test_messages_stay_readable() -> None:
     for text in (
         "KeyError: 'maml'",
@@ -46,6 +52,12 @@ def test_messages_stay_readable() -> None:
     ):
         assert redact_text(text) == text
     assert redact_text("'api_key': 'abc', \"password\" : \"x y\"") == "'api_key': ***, \"password\" : ***"
+
+
+def test_a_config_holds_neither_keys_of_the_environment_nor_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SOME_TOKEN", "0123456789abcdef")
+    config = {"label": "x-0123456789abcdef", "places": ["https://me:pw@host/x", "https://host/x"]}
+    assert redact_config(config) == {"label": "x-***", "places": ["https://***@host/x", "https://host/x"]}
 
 
 def test_a_config_keeps_what_it_is_built_from() -> None:
