@@ -4,49 +4,17 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
-import sys
-import sysconfig
-import venv
 from pathlib import Path
 
 import pytest
 
-import metamtl
-
-ROOT = Path(metamtl.__file__).resolve().parent.parent
+from tests.installed import ROOT, installed_wheel
 
 
 @pytest.fixture(scope="module")
 def elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An environment with the wheel alone, which takes its dependencies from this one; returns its `bin`."""
-    pytest.importorskip("hatchling")
-    if not (ROOT / "pyproject.toml").exists():
-        pytest.skip("metamtl is not installed from a checkout here")
-    folder = tmp_path_factory.mktemp("wheel")
-    source = folder / "source"
-    for name in ("metamtl", "conf"):
-        shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("pyproject.toml", "README.md", "LICENSE"):
-        shutil.copy(ROOT / name, source / name)
-    build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder)]
-    subprocess.run(build, cwd=source, check=True, capture_output=True)
-    (wheel,) = folder.glob("*.whl")
-    shutil.rmtree(source)
-    venv.create(folder / "env", with_pip=False)
-    python = folder / "env" / "bin" / "python"
-    pip = [sys.executable, "-m", "pip", "--python", str(python), "install", "--no-deps", "--no-index", str(wheel)]
-    subprocess.run(pip, check=True, capture_output=True)
-    packages = subprocess.run(
-        [python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    # Behind the wheel on the path; a plain line, so that no .pth of an editable install there is obeyed.
-    Path(packages.stdout.strip(), "borrowed.pth").write_text(sysconfig.get_path("purelib") + "\n")
-    return python.parent
+    return installed_wheel(tmp_path_factory.mktemp("wheel"))
 
 
 def ran(elsewhere: Path, folder: Path, *arguments: str) -> str:
