@@ -72,7 +72,9 @@ def describe(predictor: Predictor[Any]) -> None:
     """Prints what a predictor is: its run, classes, polarity, threshold and statistics."""
     origin, limit, reader = predictor.adapted.origin, predictor.threshold, predictor.reader
     assert isinstance(reader, PictureReader)
-    print(f"model      {origin['run']}, best weights of step {origin['weights']['step']}")
+    learnt = f"{predictor.adapted.parts.config['algo']['name']} on {predictor.adapted.inputs['name']}"
+    weights = f"seed {origin['seed']}, best weights of step {origin['weights']['step']}"
+    print(f"model      {origin['run']}: {learnt}, {weights}")
     if choice := origin.get("choice"):
         print(f"choice     {', '.join(f'{key} {value}' for key, value in choice.items())}, the best on validation")
     print(f"classes    {len(predictor.classes)}: {', '.join(map(str, predictor.classes))}")

@@ -43,6 +43,7 @@ def test_from_folders_to_a_table_and_again_from_the_saved_model(
     words = ["adapt", run, "--support", "support", "--predict", "query", "-o", "a.csv", "--save", "model.pt"]
     assert main(words) == 0
     said = capsys.readouterr().out
+    assert f"model      {Path(run).name}: protonet on folder, seed 0, best weights of step " in said
     assert "leave-one-out on 6 support examples" in said
     assert "classes    3: class 0, class 1, class 2" in said
     assert "a.csv: 9 pictures" in said
