@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from metamtl.data.family import Family, Ratio
+from metamtl.data.family import Family, Ratio, mean_of_known
 from metamtl.data.source import Source
 from metamtl.data.task import Examples, at_least_single
 from metamtl.errors import UsageError
@@ -56,7 +56,7 @@ class Segmentation(Family):
         """Mean cross-entropy [] of outputs [N, classes, H, W] over the pixels whose class is known."""
         labels = examples.labels
         each = F.cross_entropy(at_least_single(outputs), labels.clamp(min=0), reduction="none")
-        return _mean_where(each, labels >= 0)
+        return mean_of_known(each, labels >= 0)
 
     def metrics(self, outputs: Tensor, examples: Examples) -> dict[str, Tensor]:
         """Figures of these pictures alone: `iou` over the classes that are there or predicted, and `pixel_accuracy`."""
@@ -98,7 +98,7 @@ class Boxes(Family):
         distance = (_centred(found) - _centred(wanted)).abs().sum(1)
         inside, union, around = _areas(found, wanted)
         overlap = inside / union - (around - union) / around
-        return _mean_where(self.distance_weight * distance + self.overlap_weight * (1 - overlap), known)
+        return mean_of_known(self.distance_weight * distance + self.overlap_weight * (1 - overlap), known)
 
     def metrics(self, outputs: Tensor, examples: Examples) -> dict[str, Tensor]:
         """`iou`, the mean intersection over union; NaN where no example has a box."""
@@ -108,11 +108,11 @@ class Boxes(Family):
 
     def _boxes(self, outputs: Tensor, examples: Examples) -> tuple[Tensor, Tensor, Tensor]:
         """Corners [N, 4] predicted and wanted (the whole picture where none is), and which are known."""
-        centre, half = at_least_single(outputs).sigmoid().chunk(2, 1)
+        centre, side = at_least_single(outputs).sigmoid().chunk(2, 1)
         known = ~examples.labels.isnan().any(1)
         whole = torch.tensor([0.0, 0.0, 1.0, 1.0]).to(examples.labels)
         wanted = torch.where(known[:, None], examples.labels, whole)
-        return torch.cat([centre - half / 2, centre + half / 2], 1), wanted, known
+        return torch.cat([centre - side / 2, centre + side / 2], 1), wanted, known
 
 
 class SeveralClasses(Family):
@@ -134,7 +134,7 @@ class SeveralClasses(Family):
         """Mean binary cross-entropy [] of logits [N, classes] over the labels that are known."""
         labels, logits = examples.labels, at_least_single(outputs)
         each = F.binary_cross_entropy_with_logits(logits, labels.clamp(min=0).to(logits.dtype), reduction="none")
-        return _mean_where(each, labels >= 0)
+        return mean_of_known(each, labels >= 0)
 
     def metrics(self, outputs: Tensor, examples: Examples) -> dict[str, Tensor]:
         """`accuracy` over the labels that are known, `average_precision`, and the `f1` of these examples alone."""
@@ -160,10 +160,6 @@ def dense_family(source: Source) -> Family | None:
         "multilabel": lambda: SeveralClasses(source.name, source.output_size or 1),
     }
     return made[source.kind]() if source.kind in made else None
-
-
-def _mean_where(values: Tensor, known: Tensor) -> Tensor:
-    return values.masked_fill(~known, 0.0).sum() / known.sum().clamp(min=1)
 
 
 def _average_precision(outputs: Tensor, there: Tensor, known: Tensor) -> Tensor:

@@ -59,6 +59,11 @@ class Family(ABC):
         return {}
 
 
+def mean_of_known(values: Tensor, known: Tensor) -> Tensor:
+    """The mean [] of `values` where `known`, zero where nothing is."""
+    return values.masked_fill(~known, 0.0).sum() / known.sum().clamp(min=1)
+
+
 class Classification(Family):
     """Cross-entropy and accuracy over the task's own ways."""
 

@@ -13,18 +13,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from metamtl.data.dense import dense_family
-from metamtl.data.family import Classification, Family, Regression
+from metamtl.data.family import Classification, Family, Regression, mean_of_known
 from metamtl.data.source import Source, TaskShape
 from metamtl.data.tagging import EntityTasks, tagging
 from metamtl.data.task import Examples, at_least_single
 from metamtl.errors import UsageError
 
 NEVER = -1e9  # an output that is never chosen, finite so that its slope is zero and not undefined
-
-
-def mean_of_known(values: Tensor, known: Tensor) -> Tensor:
-    """The mean [] of `values` where `known`, zero where nothing is."""
-    return (values.masked_fill(~known, 0.0)).sum() / known.sum().clamp(min=1)
 
 
 def figure_of_known(values: Tensor, known: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from metamtl.data.entities import right_found_there
-from metamtl.data.family import Family, Ratio
+from metamtl.data.family import Family, Ratio, mean_of_known
 from metamtl.data.task import Examples, at_least_single
 from metamtl.errors import UsageError
 
@@ -39,7 +39,7 @@ class Tagging(Family):
         """Mean cross-entropy [] of outputs [N, L, tags] over the words that have a label."""
         labels, known = examples.labels.flatten(), examples.labels.flatten() >= 0
         each = F.cross_entropy(at_least_single(outputs).flatten(0, 1), labels.clamp(min=0), reduction="none")
-        return each.masked_fill(~known, 0.0).sum() / known.sum().clamp(min=1)
+        return mean_of_known(each, known)
 
     def metrics(self, outputs: Tensor, examples: Examples) -> dict[str, Tensor]:
         """`ratios` of these examples alone, nought where one has nothing to count."""

@@ -73,8 +73,9 @@ def measures(path: Path, target: Source, count: int) -> dict[str, Any]:
 def _trials(config: dict[str, Any], paths: list[str], trained: Finished) -> list[dict[str, Any]]:
     """Every candidate from every source, the best first."""
     options = config["transfer"]["auto"]
-    steps = {"steps": options["trial_steps"], "validate_every": options["trial_steps"]}
-    short = {**config, "trainer": {**config["trainer"], **steps}}
+    most, trainer = options["trial_steps"], config["trainer"]
+    stages = {name: {**own, "steps": min(own.get("steps", most), most)} for name, own in trainer["stages"].items()}
+    short = {**config, "trainer": {**trainer, "steps": most, "validate_every": most, "stages": stages}}
     trials = []
     for path in paths:
         for name in options["candidates"]:
