@@ -75,7 +75,7 @@ class OfTasks(torch.autograd.Function):
         outputs = cls.apply(*(merged(value, dim) for value, dim in zip(inputs, in_dims, strict=True)))  # type: ignore[no-untyped-call]
 
         def apart(output: Tensor) -> Tensor:
-            return output.view(info.batch_size, -1, *output.shape[1:])
+            return output.view(info.batch_size, len(output) // info.batch_size, *output.shape[1:])
 
         if isinstance(outputs, Tensor):
             return apart(outputs), 0

@@ -160,7 +160,7 @@ def _each(
     tasks = len(maps)
     if tasks == 1 or w.stride(0) == 0:
         together = native(maps.flatten(0, 1), w[0])
-        return together.view(tasks, -1, *together.shape[1:])
+        return together.view(*maps.shape[:2], *together.shape[1:])
     every = maps.new_empty([*maps.shape[:2], *sides, channels]).movedim(-1, 2)
     for result, of_task, weights in zip(every, maps, w, strict=True):
         result.copy_(native(of_task, weights))
@@ -183,8 +183,9 @@ def _patches(x: Tensor, geometry: Geometry) -> Tensor:
 def _folded(patches: Tensor, count: int, geometry: Geometry) -> Tensor:
     """The transpose of `_patches` for `count` maps a task: what falls on the same pixel is added up."""
     (rows, columns), (down, right), (height, width) = geometry.padding, geometry.stride, geometry.sides
-    seen = patches.view(len(patches), count, *geometry.outputs, *geometry.kernel, -1)
-    padded = patches.new_zeros(len(patches), count, height + 2 * rows, width + 2 * columns, seen.shape[-1])
+    channels = patches.shape[2] // math.prod(geometry.kernel)
+    seen = patches.view(len(patches), count, *geometry.outputs, *geometry.kernel, channels)
+    padded = patches.new_zeros(len(patches), count, height + 2 * rows, width + 2 * columns, channels)
     for row in range(geometry.kernel[0]):
         for column in range(geometry.kernel[1]):
             ends = row + down * geometry.outputs[0], column + right * geometry.outputs[1]
@@ -194,7 +195,7 @@ def _folded(patches: Tensor, count: int, geometry: Geometry) -> Tensor:
 
 def _rows(w: Tensor) -> Tensor:
     """Weights as [T, O, K L C]."""
-    return w.movedim(2, -1).reshape(len(w), w.shape[1], -1)
+    return w.movedim(2, -1).flatten(2)
 
 
 def _pixels(maps: Tensor) -> Tensor:
@@ -203,7 +204,7 @@ def _pixels(maps: Tensor) -> Tensor:
 
 
 def _maps(pixels: Tensor, count: int, sides: Pair) -> Tensor:
-    return pixels.view(len(pixels), count, *sides, -1).movedim(-1, 2)
+    return pixels.view(len(pixels), count, *sides, pixels.shape[2]).movedim(-1, 2)
 
 
 # ---- the place of torch's own ----
@@ -214,9 +215,8 @@ def channels_last(maps: Tensor) -> Tensor:
     return maps.movedim(2, -1).contiguous().movedim(-1, 2)
 
 
-def convolve(x: Tensor, w: Tensor, stride: Pair, padding: Pair) -> Tensor:
+def convolve(x: Tensor, w: Tensor, geometry: Geometry) -> Tensor:
     """Maps [N, O, H', W'] of one task's maps x [N, C, H, W] and weights w [O, C, K, L]."""
-    geometry = Geometry(stride, padding, (x.shape[2], x.shape[3]), (w.shape[2], w.shape[3]))
     y: Tensor = Convolve.apply(channels_last(x[None]), w[None], geometry)  # type: ignore[no-untyped-call]
     return y[0]
 
@@ -224,7 +224,7 @@ def convolve(x: Tensor, w: Tensor, stride: Pair, padding: Pair) -> Tensor:
 class Convolutions(TorchFunctionMode):
     """While it is entered, `conv2d` of maps [N, C, H, W] is this one, in whatever module it is called.
 
-    Groups, dilation, mixed precision and other devices are left to torch.
+    Groups, dilation, mixed precision, other devices and what torch refuses are left to torch.
     """
 
     def __torch_function__(
@@ -245,12 +245,21 @@ def _taken(
     dilation: Any = 1,
     groups: int = 1,
 ) -> Tensor | None:
-    plain = groups == 1 and _pair(dilation) == (1, 1) and not isinstance(padding, str) and input.dim() == 4
-    fits = plain and input.shape[1] == weight.shape[1] and input.dtype == weight.dtype
+    plain = groups == 1 and _pair(dilation) == (1, 1) and not isinstance(padding, str)
+    fits = plain and input.dim() == weight.dim() == 4 and input.shape[1] == weight.shape[1]
+    fits = fits and input.dtype == weight.dtype and (bias is None or _fits(bias, weight))
     if not fits or input.device.type != "cpu" or torch.is_autocast_enabled("cpu") or _is_transformed():
         return None
-    y = convolve(input, weight, _pair(stride), _pair(padding))
+    sides, kernel = (input.shape[2], input.shape[3]), (weight.shape[2], weight.shape[3])
+    geometry = Geometry(_pair(stride), _pair(padding), sides, kernel)
+    if min(geometry.stride) < 1 or min(geometry.padding) < 0 or min(geometry.outputs) < 1:
+        return None  # torch says what is wrong
+    y = convolve(input, weight, geometry)
     return y if bias is None else y + bias.view(-1, 1, 1)
+
+
+def _fits(bias: Tensor, weight: Tensor) -> bool:
+    return bias.shape == weight.shape[:1] and bias.dtype == weight.dtype
 
 
 def _is_transformed() -> bool:
@@ -259,4 +268,4 @@ def _is_transformed() -> bool:
 
 
 def _pair(value: Any) -> Pair:
-    return (value, value) if isinstance(value, int) else (value[0], value[1])
+    return (value, value) if isinstance(value, int) else (value[0], value[-1])  # of one number or two

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from metamtl.backbones.vectorised import Together, batched_number, is_vectorised, vectorised
+from metamtl.engine.convolution import Convolutions
 from metamtl.engine.network import Network
 
 Weights = dict[str, Tensor]
@@ -110,7 +111,11 @@ class _Recomputed(torch.autograd.Function):
     def backward(ctx: Any, *slopes: Tensor) -> tuple[Tensor | None, ...]:
         """The gradients of the values before the step, and of the parameters."""
         before = [value.detach().requires_grad_() for value in ctx.saved_tensors]
-        with torch.enable_grad(), ctx.again.moment():
+        with (
+            torch.enable_grad(),
+            ctx.again.moment(),
+            Convolutions(),
+        ):  # the task itself is over, and its choices with it
             after = ctx.function(*before)
         # the graph of what the step uses beside its weights serves the other steps too
         inputs = [*before, *ctx.again.parameters]

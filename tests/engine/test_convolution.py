@@ -1,0 +1,116 @@
+"""Convolutions of many tasks against torch's own, with three derivatives; and what is left to torch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from metamtl.engine import convolution
+from metamtl.engine.convolution import Convolutions
+
+TASKS = 3
+Pair = tuple[int, int]
+# images a task, channels in and out, sides, kernel, stride, padding
+SHAPES: tuple[tuple[int, int, int, Pair, Pair, Pair, Pair], ...] = (
+    (2, 3, 4, (6, 6), (3, 3), (1, 1), (1, 1)),
+    (3, 1, 2, (7, 5), (3, 2), (2, 3), (0, 2)),
+    (1, 2, 1, (8, 4), (1, 4), (3, 1), (2, 0)),
+    (2, 2, 3, (5, 6), (1, 1), (3, 2), (0, 0)),
+    (2, 1, 1, (4, 4), (2, 3), (3, 3), (3, 1)),
+)
+
+
+def drawn(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def derivatives(function: Callable[[Tensor, Tensor], Tensor], x: Tensor, w: Tensor) -> list[Tensor]:
+    """The outputs, and slopes of slopes of slopes."""
+    x, w = x.clone().requires_grad_(), w.clone().requires_grad_()
+    found = [function(x, w)]
+    value = found[0].sin().sum()
+    for _ in range(3):
+        slopes = torch.autograd.grad(value, (x, w), create_graph=True)
+        found += slopes
+        value = slopes[0].cos().sum() + slopes[1].square().sum()
+    return found
+
+
+@pytest.mark.parametrize("small", [0.0, float("inf")], ids=["kernels", "products"])
+@pytest.mark.parametrize("shared", ["nothing", "weights", "images"])
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_tasks_together_have_torchs_derivatives(
+    monkeypatch: pytest.MonkeyPatch, shape: tuple[Any, ...], shared: str, small: float
+) -> None:
+    monkeypatch.setattr(convolution, "KERNEL_CALL", small)
+    count, inputs, outputs, sides, kernel, stride, padding = shape
+    x, w = drawn(TASKS, count, inputs, *sides), drawn(TASKS, outputs, inputs, *kernel, seed=1)
+    dims = 0 if shared != "images" else None, 0 if shared != "weights" else None
+    x, w = x if dims[0] == 0 else x[0], w if dims[1] == 0 else w[0]
+
+    def task(x: Tensor, w: Tensor) -> Tensor:
+        with Convolutions():
+            return F.conv2d(x, w, None, stride, padding)
+
+    def alone(x: Tensor, w: Tensor) -> Tensor:
+        pairs = zip(x if dims[0] == 0 else [x] * TASKS, w if dims[1] == 0 else [w] * TASKS, strict=True)
+        return torch.stack([F.conv2d(own, weights, None, stride, padding) for own, weights in pairs])
+
+    for found, wanted in zip(derivatives(torch.vmap(task, dims), x, w), derivatives(alone, x, w), strict=True):
+        torch.testing.assert_close(found, wanted, rtol=1e-9, atol=1e-9)
+
+
+X, W = drawn(2, 3, 6, 6), drawn(4, 3, 3, 3, seed=1)
+
+
+@pytest.mark.parametrize("vectorised", [False, True])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        (X, W, None, (2,), (1,)),
+        (X, W, drawn(4, seed=2), 2, "valid"),
+        (X, W, drawn(4, seed=2), 1, 1, 2),
+        (X, drawn(3, 1, 3, 3), None, 1, 1, 1, 3),
+        (X[:0], W),
+        (X.mT, W),
+        (X[:, :1].expand(-1, 3, -1, -1), W),
+        (X[0], W),
+    ],
+    ids=["one-number", "named-padding", "dilated", "grouped", "no-images", "not-contiguous", "expanded", "one-image"],
+)
+def test_whatever_torch_takes_is_taken(arguments: tuple[Any, ...], vectorised: bool) -> None:
+    def task(x: Tensor) -> Tensor:
+        with Convolutions():
+            return F.conv2d(x, *arguments[1:])
+
+    found = torch.vmap(task)(torch.stack([arguments[0]] * 2))[1] if vectorised else task(arguments[0])
+    torch.testing.assert_close(found, F.conv2d(*arguments), rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("vectorised", [False, True])
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ((X, drawn(4, 3, 9, 9)), "Kernel size can't be greater"),
+        ((X, W, None, 0), "non-positive stride"),
+        ((X, W, None, 1, -1), "negative padding"),
+        ((X, W, drawn(4).float()), "bias"),
+        ((X, drawn(4, 2, 3, 3)), "channels"),
+    ],
+    ids=["kernel", "stride", "padding", "bias", "channels"],
+)
+def test_what_torch_refuses_is_refused_in_its_words(arguments: tuple[Any, ...], said: str, vectorised: bool) -> None:
+    def task(x: Tensor, w: Tensor) -> Tensor:
+        with Convolutions():
+            return F.conv2d(x, w, *arguments[2:])
+
+    with pytest.raises(RuntimeError, match=said):
+        if vectorised:
+            torch.vmap(task)(torch.stack([arguments[0]] * 2), torch.stack([arguments[1]] * 2))
+        else:
+            task(*arguments[:2])
