@@ -65,6 +65,8 @@ class _Recording:
     def __init__(self, function: Function, learner: Any, network: Network, batch: TaskBatch) -> None:
         if learner.terms:
             raise UsageError("Penalties of transfer may change in the course of training: take engine=vmap, not graph.")
+        if torch.is_autocast_enabled("cuda"):  # it casts a weight once a pass and keeps the copy, which a replay reads
+            raise UsageError("A recording would keep the weights' copies in bfloat16: take engine=loop, not graph.")
         self.batch = batch.map(torch.clone)
         progress, learner.progress = learner.progress, _Changing()
         try:
@@ -94,8 +96,10 @@ class _Changing:
     def _refuse(self, *_: object) -> Any:
         raise UsageError("This learner's arithmetic changes in the course of training: take engine=vmap, not graph.")
 
-    __lt__ = __le__ = __gt__ = __ge__ = __float__ = _refuse
+    __eq__ = __ne__ = __lt__ = __le__ = __gt__ = __ge__ = _refuse
+    __bool__ = __int__ = __float__ = __round__ = __format__ = __neg__ = __pos__ = __abs__ = _refuse
     __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = __truediv__ = __rtruediv__ = _refuse
+    __floordiv__ = __rfloordiv__ = __mod__ = __rmod__ = __pow__ = __rpow__ = _refuse
 
 
 def _tensors(batch: TaskBatch) -> list[Tensor]:

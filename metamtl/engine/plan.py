@@ -52,10 +52,14 @@ def usual_plan(how: How, workers: int, memory: Memory, device: torch.device) -> 
     """The plan that is taken without a calibration; chunks were faster than the loop at every shape tried."""
     if how == "graph" and device.type != "cuda":
         raise UsageError("engine=graph records CUDA graphs, which need an NVIDIA GPU: take engine=auto.")
+    if how == "graph" and workers > 1:  # two chunks of one shape would write into one recording's inputs
+        raise UsageError("engine=graph replays one chunk at a time: take trainer.workers=1, or engine=auto.")
     if device.type != "cuda":
         return Plan("loop" if how == "loop" else "vmap", EXAMPLES_A_CHUNK, workers, memory)
     examples = torch.cuda.get_device_properties(device).total_memory // EXAMPLE_ON_A_GPU
-    graphs: Literal["never", "try", "always"] = "always" if how == "graph" else "try" if how == "auto" else "never"
+    graphs: Literal["never", "try", "always"] = "never"
+    if workers == 1:
+        graphs = "always" if how == "graph" else "try" if how == "auto" else "never"
     return Plan("loop" if how == "loop" else "vmap", examples, workers, memory, graphs)
 
 

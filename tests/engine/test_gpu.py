@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 import torch
 
+from metamtl.engine.graphs import Graphs, _Changing
 from metamtl.engine.plan import How, Memory, usual_plan
 from metamtl.errors import UsageError
 from tests.engine.made import (
@@ -78,3 +82,45 @@ def test_what_changes_over_training_is_not_recorded() -> None:
 def test_graphs_need_a_gpu() -> None:
     with pytest.raises(UsageError, match="need an NVIDIA GPU"):
         usual_plan("graph", 1, "full", torch.device("cpu"))
+
+
+def test_graphs_take_one_worker() -> None:
+    with pytest.raises(UsageError, match=r"trainer\.workers=1"):
+        usual_plan("graph", 2, "full", GPU)
+
+
+def test_casts_of_the_weights_are_not_recorded() -> None:
+    learner, batch = learner_of(maml(), STRIDED, "batch"), batch_of(STRIDED.shape)
+    torch.set_autocast_enabled("cuda", True)
+    try:
+        with pytest.raises(UsageError, match="engine=loop"):
+            Graphs().run(lambda *_: pytest.fail("it was run"), learner, learner.network, batch, always=True)
+    finally:
+        torch.set_autocast_enabled("cuda", False)
+
+
+@pytest.mark.parametrize(
+    "read",
+    [
+        bool,
+        int,
+        float,
+        round,
+        format,
+        abs,
+        lambda share: -share,
+        lambda share: share == 0,
+        lambda share: share != 1,
+        lambda share: share < 0.5,
+        lambda share: min(share, 0.5),
+        lambda share: 1 - share,
+        lambda share: share**2,
+        lambda share: 0.5**share,
+        lambda share: share // 0.1,
+        lambda share: share % 0.1,
+        lambda share: torch.ones(2) * share,
+    ],
+)
+def test_whoever_reads_the_share_of_updates_is_not_recorded(read: Callable[[Any], Any]) -> None:
+    with pytest.raises(UsageError, match="engine=vmap"):
+        read(_Changing())
