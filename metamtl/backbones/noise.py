@@ -58,7 +58,8 @@ class DropBlock(nn.Module):
         centres = (height - block + 1) * (width - block + 1)
         chance = self.rate * height * width / (block**2 * centres)
         corner = torch.Size((*x.shape[:-2], height - block + 1, width - block + 1))
-        dropped = (uniform(self.noise, corner, x.dtype) < chance).to(x.dtype)
+        wide = torch.promote_types(x.dtype, torch.float32)  # bfloat16 has no number for most chances and counts
+        dropped = (uniform(self.noise, corner, wide) < chance).to(wide)
         dropped = F.max_pool2d(F.pad(dropped, [block - 1] * 4), block, stride=1)
         kept = 1 - dropped
-        return x * kept * (kept.numel() / kept.sum().clamp(min=1))
+        return x * (kept * (kept.numel() / kept.sum().clamp(min=1))).to(x.dtype)
