@@ -39,7 +39,9 @@ class FAMO(Weighting):
         """The normalised gradient of the weighted log-losses, after the logits have learnt from the last update."""
         if self.previous >= 0:
             _, after = self.probe(torch.zeros_like(gradients[0]), int(self.previous))
-            shares = torch.softmax(self.logits, 0)
+            # a family without a label in that update took no part in it
+            shares = torch.softmax(self.logits, 0) * (after > 0)
+            shares /= shares.sum().clamp(min=TINY)
             fall = self.logs - after.clamp(min=TINY).log()
             self.logits -= self.lr * (shares * (fall - shares @ fall) + self.decay * self.logits)
         known = losses.clamp(min=TINY)
