@@ -22,7 +22,7 @@ def with_ratios(figures: Figures, ratios: Mapping[str, Sequence[Ratio]]) -> Figu
     """`figures` [n] with each of `ratios` in place of the counts that it is made of.
 
     A figure is the mean of its ratios, less those of nothing by nothing (a class that no example has and none is taken
-    for); it is left out where there is none.
+    for). Where there is none, what `figures` has under its name stays.
     """
     counts = {name for each in ratios.values() for ratio in each for name in (*ratio.over, *ratio.under)}
     found = {name: values for name, values in figures.items() if name not in counts}

@@ -88,7 +88,8 @@ def compared(
 
     Delta m is the mean over families of (M - M_alone) / M_alone, negated where lower is better, so that more is better
     (Maninis, Radosavovic & Kokkinos 2019, Attentive Single-Tasking of Multiple Tasks, CVPR, equation 4). Its interval
-    is that of the paired test figures; over seeds it is for a comparison of runs.
+    is that of the paired test figures, as if families had test examples of their own; over seeds it is for a comparison
+    of runs.
     """
     families = {}
     for name, reference in references.items():
