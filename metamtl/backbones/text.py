@@ -45,11 +45,12 @@ class WordBlock(nn.Module):
         self.linear = nn.Linear(3 * width, width)
         self.norm = WordNorm(width) if norm else nn.Identity()
 
-    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
-        """X of the same shape, zero where `mask` [N, L, 1] is."""
+    def forward(self, x: Tensor) -> Tensor:
+        """X of the same shape."""
         before, after = F.pad(x, (0, 0, 1, 0))[:, :-1], F.pad(x, (0, 0, 0, 1))[:, 1:]
         mixed: Tensor = self.norm(self.linear(torch.cat([before, x, after], 2)))
-        return (x + F.relu(mixed)) * mask
+        added: Tensor = x + F.relu(mixed)
+        return added
 
 
 @register("backbone", "text")
@@ -96,7 +97,7 @@ class TextEncoder(nn.Module):
         words = pieces.sum(2) / known.sum(2).clamp(min=1)
         mask = (x[..., :1] > 0).to(self.embedding.dtype)
         for block in self.blocks:
-            words = block(words, mask)
+            words = block(words) * mask  # here, as what stands around a block may move what is no word
         return words if self.of_words else self._read(words, mask)
 
     def _read(self, words: Tensor, mask: Tensor) -> Tensor:

@@ -8,7 +8,6 @@ the columns of all families, so that a pass costs as many.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -28,10 +27,10 @@ class Stitched(nn.Module):
         alpha = torch.full((count, count), (1 - own) / max(1, count - 1)).fill_diagonal_(own if count > 1 else 1.0)
         self.alpha = nn.Parameter(alpha.unsqueeze(-1).repeat(1, 1, channels))
 
-    def forward(self, x: Tensor, *more: Any) -> Tensor:
+    def forward(self, x: Tensor) -> Tensor:
         """Their outputs, mixed, in the same order."""
-        given = [tensor.chunk(len(self.columns)) for tensor in (x, *more)]
-        h = torch.stack([column(*parts) for column, *parts in zip(self.columns, *given, strict=True)])
+        given = x.chunk(len(self.columns))
+        h = torch.stack([column(own) for column, own in zip(self.columns, given, strict=True)])
         mixed = torch.einsum("ijc,jnc...->inc..." if h.dim() == 5 else "ijc,jn...c->in...c", self.alpha, h)
         return mixed.flatten(0, 1)
 

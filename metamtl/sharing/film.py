@@ -8,7 +8,6 @@ that make them are shared and start at zero, so that all families begin with the
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -27,9 +26,9 @@ class Modulated(nn.Module):
         nn.init.zeros_(self.film.weight)
         nn.init.zeros_(self.film.bias)
 
-    def forward(self, x: Tensor, *more: Any) -> Tensor:
+    def forward(self, x: Tensor) -> Tensor:
         """The block's output [N, C, H, W], or with the channels last, modulated."""
-        h: Tensor = self.block(x, *more)
+        h: Tensor = self.block(x)
         gamma, beta = self.film(self.embedding).chunk(2)
         if h.dim() == 4:
             gamma, beta = gamma[:, None, None], beta[:, None, None]

@@ -107,6 +107,17 @@ def test_features_are_as_long_as_they_say(name: str, shape: Shape) -> None:
         assert backbone(inputs(shape)).shape == (4, backbone.features)
 
 
+@pytest.mark.parametrize("name", PATTERNS)
+def test_padding_says_nothing(name: str) -> None:
+    """With weights that begin at zero moved, such as those of a modulation."""
+    x = inputs(TEXT)
+    longer = torch.cat([x, x.new_zeros(len(x), 3, x.shape[2])], 1)
+    for backbone in backbones(name, TEXT, TEXT):
+        for weight in backbone.parameters():
+            nn.init.normal_(weight, std=0.1)
+        torch.testing.assert_close(backbone(longer), backbone(x), rtol=1e-4, atol=1e-5)
+
+
 @pytest.mark.parametrize("name", sorted(set(PATTERNS) - {"cascade"}))
 def test_a_family_may_ask_for_words(name: str) -> None:
     sentences, words = backbones(name, TEXT, TEXT)
