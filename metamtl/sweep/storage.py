@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -55,11 +56,28 @@ def _advice(given: str, error: Exception) -> str:
 
 def _journal(path: Path) -> BaseStorage:
     from optuna.storages import JournalStorage
-    from optuna.storages.journal import JournalFileBackend
+    from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
 
     if not path.parent.is_dir():
         raise FileNotFoundError(f"there is no folder {path.parent}")
-    return JournalStorage(JournalFileBackend(str(path)))
+    lock = JournalFileSymlinkLock(str(path))
+    backend = JournalFileBackend(str(path), lock_obj=lock)
+    lock.acquire()
+    try:
+        _drop_torn_line(path)
+    finally:
+        lock.release()
+    return JournalStorage(backend)
+
+
+def _drop_torn_line(path: Path) -> None:
+    """Cuts off a last line that a kill tore: Optuna would append to it, and neither line could be read again."""
+    content = path.read_bytes()
+    if content and b'"op_code"' not in content.partition(b"\n")[0]:
+        raise ValueError("it is no journal of Optuna's")
+    keep = content.rfind(b"\n") + 1
+    if keep < len(content):
+        os.truncate(path, keep)
 
 
 def _sqlite(path: Path) -> str:
