@@ -36,12 +36,13 @@ class GradNorm(Weighting):
     def combine(self, gradients: Tensor, losses: Tensor, step: int) -> Combined:
         """The gradient of the weighted mean of the losses; then the weights take their own step."""
         update = by_loss_weights(self.shares / len(losses), gradients)
-        # a loss of zero is that of a family without a label in this update
+        # a loss of zero is that of a family without a label in this update, which enters no mean
+        count = (losses > 0).sum().clamp(min=1)
         self.first.copy_(torch.where(self.first.isnan() & (losses > 0), losses, self.first))
         lengths = torch.linalg.vector_norm(gradients, dim=1)
         left = (losses / self.first).nan_to_num()
-        pace = left / left.mean().clamp(min=TINY)
-        excess = self.shares * lengths - (self.shares * lengths).mean() * pace**self.alpha
+        pace = left / (left.sum() / count).clamp(min=TINY)
+        excess = self.shares * lengths - (self.shares * lengths).sum() / count * pace**self.alpha
         moved = (self.shares - self.lr * excess.sign() * lengths).clamp(min=TINY)
         self.shares.copy_(moved / moved.mean())
         return update

@@ -120,6 +120,27 @@ def test_a_family_without_labels_in_an_update_takes_no_part(name: str) -> None:
         torch.testing.assert_close(weighting.state_dict()["first"], again.state_dict()["first"])
 
 
+def test_gradnorm_sets_the_pace_by_the_families_that_are_there() -> None:
+    """At one pace the longer gradient loses weight to the shorter, whoever is absent."""
+    rows, losses = torch.diag(torch.tensor([1.1, 0.9, 0.0])).double(), torch.tensor([1.0, 2.0, 0.0]).double()
+    for count in (2, 3):
+        weighting = weighting_of("gradnorm", ["classification"] * count).double()
+        weighting.combine(rows[:count], losses[:count], 0)
+        shares = weighting.state_dict()["shares"]
+        assert shares[0] / shares[1] == pytest.approx((1 - 0.025 * 1.1) / (1 + 0.025 * 0.9))
+
+
+def test_famo_learns_nothing_of_a_family_that_was_absent() -> None:
+    rows, losses = drawn((3, 5)), drawn((3,)).abs() + 0.1
+    there = torch.tensor([1.0, 1.0, 0.0]).double()
+    weighting = weighting_of("famo", ["classification"] * 3, decay=0.0).double()
+    weighting.probe = lambda change, step, only=None: (rows, there * losses * torch.tensor([0.5, 0.8, 1.0]))
+    weighting.combine(there[:, None] * rows, there * losses, 0)
+    weighting.combine(rows, losses, 1)
+    logits = weighting.state_dict()["logits"]
+    assert logits[2] == 0 and logits[0] < 0 < logits[1]  # the slower weighs more
+
+
 @pytest.mark.parametrize("name", MEMORYLESS)
 def test_a_step_is_as_long_as_the_gradients_are(name: str) -> None:
     """Of degree one: a loss in other units is a loss with another rate."""
