@@ -1,4 +1,4 @@
-"""A sweep's database or journal, cut or overwritten: finished trials are there again, or the sweep says it is damaged."""
+"""A sweep's database or journal, cut or overwritten: finished trials are there again, or the damage is told."""
 
 from __future__ import annotations
 
