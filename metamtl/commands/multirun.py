@@ -22,7 +22,6 @@ from typing import TYPE_CHECKING, Any
 
 from metamtl.errors import Interrupted
 from metamtl.failures import record, sentence
-from metamtl.runs.files import write_atomic
 from metamtl.runs.redact import redact_command, redact_text
 
 if TYPE_CHECKING:
@@ -103,6 +102,8 @@ def no_secrets_in_hydras_record() -> Iterator[None]:
     """While inside, multirun.yaml, in which Hydra keeps the command line and hydra.job.env_set, hides keys in them."""
     from hydra._internal.core_plugins import basic_sweeper
     from omegaconf import OmegaConf
+
+    from metamtl.runs.files import write_atomic
 
     class Redacting(OmegaConf):
         @staticmethod
