@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 import torch
@@ -52,15 +52,20 @@ def usual_plan(how: How, workers: int, memory: Memory, device: torch.device) -> 
     """The plan that is taken without a calibration; chunks were faster than the loop at every shape tried."""
     if how == "graph" and device.type != "cuda":
         raise UsageError("engine=graph records CUDA graphs, which need an NVIDIA GPU: take engine=auto.")
-    if how == "graph" and workers > 1:  # two chunks of one shape would write into one recording's inputs
-        raise UsageError("engine=graph replays one chunk at a time: take trainer.workers=1, or engine=auto.")
+    if device.type != "cpu" and workers > 1:  # chunks would wait for one another, and write into one recording's inputs
+        raise UsageError(f"trainer.workers={workers} are threads of the processor: on a GPU take trainer.workers=1.")
     if device.type != "cuda":
         return Plan("loop" if how == "loop" else "vmap", EXAMPLES_A_CHUNK, workers, memory)
     examples = torch.cuda.get_device_properties(device).total_memory // EXAMPLE_ON_A_GPU
-    graphs: Literal["never", "try", "always"] = "never"
-    if workers == 1:
-        graphs = "always" if how == "graph" else "try" if how == "auto" else "never"
+    graphs: Literal["never", "try", "always"] = "always" if how == "graph" else "try" if how == "auto" else "never"
     return Plan("loop" if how == "loop" else "vmap", examples, workers, memory, graphs)
+
+
+def resumed_plan(saved: Plan, usual: Plan) -> Plan:
+    """A checkpoint's plan; less what a GPU alone can do where the run goes on without one."""
+    if saved.graphs != "never" and usual.graphs == "never":
+        return replace(saved, graphs="never", examples=usual.examples)
+    return saved
 
 
 def workers_of(device: torch.device, threads: int | None) -> int:

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from metamtl.data.source import Source
-from metamtl.engine.plan import Plan
+from metamtl.engine.plan import Plan, resumed_plan
 from metamtl.engine.world import World, join_world
 from metamtl.evaluation.report import said, tested
 from metamtl.families import Families, build_families
@@ -50,7 +50,7 @@ def run_session(
         families = families or build_families(config, sources)
         if content is not None:
             for parts in families.each.values():
-                parts.engine.plan = Plan(**content["engine"])
+                parts.engine.plan = resumed_plan(Plan(**content["engine"]), parts.engine.plan)
         with _records(config, run, content) as (metrics, trackers):
             trainer = Trainer(families, world, run, metrics, trackers, stop, watch)
             if content is not None:

@@ -7,7 +7,7 @@ from typing import Literal
 import pytest
 import torch
 
-from metamtl.engine.plan import EXAMPLES_A_CHUNK, VECTORS, Plan
+from metamtl.engine.plan import EXAMPLES_A_CHUNK, VECTORS, Plan, resumed_plan
 from tests.engine.made import QUERIES, SHOTS, WAYS, batch_of
 
 EXAMPLES = WAYS * (SHOTS + QUERIES)
@@ -42,3 +42,11 @@ def test_workers_get_chunks_of_nearly_one_size(tasks: int, workers: int, expecte
 def test_vectors_take_one_worker() -> None:
     batch = batch_of((5,), tasks=6, dtype=torch.float32)
     assert Plan("vmap", EXAMPLES_A_CHUNK, 2, "full").chunk(batch) >= 6
+
+
+def test_a_run_goes_on_without_the_gpu_that_it_began_on() -> None:
+    usual = Plan("vmap", EXAMPLES_A_CHUNK, 2, "full")
+    on_a_gpu = Plan("vmap", 5000, 1, "flat", "try")
+    assert resumed_plan(on_a_gpu, usual) == Plan("vmap", EXAMPLES_A_CHUNK, 1, "flat")
+    assert resumed_plan(on_a_gpu, Plan("vmap", 9000, 1, "full", "try")) == on_a_gpu
+    assert resumed_plan(Plan("loop", 7, 3, "full"), usual) == Plan("loop", 7, 3, "full")
