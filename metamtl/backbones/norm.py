@@ -14,7 +14,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from metamtl.backbones.vectorised import OfTasks
+from metamtl.backbones.vectorised import OfTasks, channels_last
 
 NormKind = Literal["batch", "running", "group", "none"]
 Statistics = tuple[Tensor, Tensor]  # mean [C] and biased variance [C]
@@ -262,8 +262,7 @@ def _laid_out_as(x: Tensor, g: Tensor) -> Tensor:
     """G with the strides of x: the native kernels are slow for maps whose layouts differ."""
     if g.stride() == x.stride() or x.dim() != 5 or x.device.type != "cpu":
         return g
-    last = x.stride(2) == 1
-    return g.movedim(2, -1).contiguous().movedim(-1, 2) if last else g.contiguous()
+    return channels_last(g) if x.stride(2) == 1 else g.contiguous()
 
 
 def _task_affine(x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:

@@ -80,3 +80,8 @@ class OfTasks(torch.autograd.Function):
         if isinstance(outputs, Tensor):
             return apart(outputs), 0
         return tuple(map(apart, outputs)), (0,) * len(outputs)
+
+
+def channels_last(maps: Tensor) -> Tensor:
+    """Maps [T, N, C, H, W] laid out so."""
+    return maps.movedim(2, -1).contiguous().movedim(-1, 2)

@@ -23,21 +23,25 @@ from numpy.typing import NDArray
 from metamtl.data.classes import ClassSource
 from metamtl.data.classfiles import example_range
 from metamtl.data.content import content
-from metamtl.data.download import fetch
 from metamtl.data.identity import digest
-from metamtl.data.places import downloads, first_existing, folders
+from metamtl.data.official import Official
 from metamtl.data.source import DataPaths, Split
 from metamtl.data.store import ClassExamples, pack
 from metamtl.data.tokens import Tokeniser, tokeniser, words_of
 from metamtl.errors import MetamtlError
 from metamtl.registry import register
 
-URL = "https://raw.githubusercontent.com/clinc/oos-eval/master/data/"
-SHA256 = {
-    "data_full.json": "36923c3705a59e08fe9c3883d8bc2dd966ef93e22cb78ac41171782a698d56e0",
-    "domains.json": "b947b579d3b8e74b06f93b01083d8efaff2888b43a3e362533bd88a6e1211b3a",
-}
-MAX_DOWNLOAD = 10 * 2**20  # bytes; the larger file has 2.5 MB
+FILES = Official(
+    "clinc150",
+    "https://raw.githubusercontent.com/clinc/oos-eval/master/data/",
+    "sha256",
+    {
+        "data_full.json": "36923c3705a59e08fe9c3883d8bc2dd966ef93e22cb78ac41171782a698d56e0",
+        "domains.json": "b947b579d3b8e74b06f93b01083d8efaff2888b43a3e362533bd88a6e1211b3a",
+    },
+    inner=("clinc150", "oos-eval/data", "clinc_oos"),
+    max_bytes=10 * 2**20,  # the larger file has 2.5 MB
+)
 PARTS = ("train", "val", "test")
 SIZES: Mapping[Split, int] = {"train": 50, "val": 50, "test": 50}
 DOMAINS: Mapping[Split, Sequence[str]] = {
@@ -66,7 +70,7 @@ class Clinc150(ClassSource):
         root: str | None = None,
     ) -> None:
         """`root`, instead of paths.data, is the folder that has data_full.json and domains.json."""
-        queries_file, domains_file = find_or_fetch(paths, root)
+        queries_file, domains_file = FILES.find_or_fetch(paths, root)
         cache = paths.cache.expanduser()
         domain_of = _domains(domains_file)
         splits = split_intents(domain_of, split, seed)
@@ -106,21 +110,6 @@ class Clinc150(ClassSource):
         """The queries out of scope: 100 for training, 100 for validation, 1,000 for testing."""
         texts = read_queries(self._file)[f"oos_{split}"]
         return self._tokens.encode([words_of(text) for every in texts.values() for text in every]).x
-
-
-def find(paths: DataPaths, root: str | None = None) -> dict[str, Path | None]:
-    """Each of the two files where it is under paths.data, or None."""
-    places = folders(paths, "clinc150", root, "clinc150", "oos-eval/data", "clinc_oos")
-    return {name: first_existing(places, (name,)) for name in SHA256}
-
-
-def find_or_fetch(paths: DataPaths, root: str | None = None) -> list[Path]:
-    """The two files; what is missing is downloaded and checked against the official sum."""
-    base = Path(root).expanduser() if root is not None else downloads(paths) / "clinc150"
-    return [
-        found or fetch(f"{URL}{name}", base / name, sha256=SHA256[name], max_bytes=MAX_DOWNLOAD)
-        for name, found in find(paths, root).items()
-    ]
 
 
 def split_intents(domain_of: Mapping[str, str], split: str, seed: int) -> dict[Split, list[str]]:

@@ -18,21 +18,25 @@ from typing import Any
 from metamtl.data.classes import ClassSource
 from metamtl.data.classfiles import example_range
 from metamtl.data.content import content
-from metamtl.data.download import fetch
 from metamtl.data.identity import digest
-from metamtl.data.places import downloads, first_existing, folders
+from metamtl.data.official import Official
 from metamtl.data.source import DataPaths, Split
 from metamtl.data.store import ClassExamples, pack
 from metamtl.data.tokens import Tokeniser, tokeniser
 from metamtl.errors import MetamtlError
 from metamtl.registry import register
 
-URL = "https://raw.githubusercontent.com/thunlp/FewRel/master/data/"
-SHA256 = {
-    "val_wiki.json": "76bb44c2485b6faed358a3ce040eadafcc8a8835245cd7e6afc1bef672d4a0bf",
-    "val_pubmed.json": "fc0f13b534f6664fe0d8aec231d7590313bc6510d00dbc1b6746147f6a2b46e6",
-}
-MAX_DOWNLOAD = 20 * 2**20  # bytes; the larger file has 3.5 MB
+FILES = Official(
+    "fewrel",
+    "https://raw.githubusercontent.com/thunlp/FewRel/master/data/",
+    "sha256",
+    {
+        "val_wiki.json": "76bb44c2485b6faed358a3ce040eadafcc8a8835245cd7e6afc1bef672d4a0bf",
+        "val_pubmed.json": "fc0f13b534f6664fe0d8aec231d7590313bc6510d00dbc1b6746147f6a2b46e6",
+    },
+    inner=("fewrel", "FewRel/data"),
+    max_bytes=20 * 2**20,  # the larger file has 3.5 MB
+)
 TRAINING = 10  # of the relations of val_wiki.json
 MARKS = {"h": ("[h", "h]"), "t": ("[t", "t]")}  # before and behind the head and the tail entity
 
@@ -54,7 +58,7 @@ class FewRel(ClassSource):
         root: str | None = None,
     ) -> None:
         """`root`, instead of paths.data, is the folder that has val_wiki.json and val_pubmed.json."""
-        wiki_file, pubmed_file = find_or_fetch(paths, root)
+        wiki_file, pubmed_file = FILES.find_or_fetch(paths, root)
         cache = paths.cache.expanduser()
         tokens = tokeniser(model, vocabulary, length)
         wiki, pubmed = _read(wiki_file), _read(pubmed_file)
@@ -87,21 +91,6 @@ class FewRel(ClassSource):
     def split_fingerprint(self, split: Split) -> str:
         """Of the sentences and not of the numbers made of them: whatever reads them, the episodes are the same."""
         return digest(self._texts, split)
-
-
-def find(paths: DataPaths, root: str | None = None) -> dict[str, Path | None]:
-    """Each of the two files where it is under paths.data, or None."""
-    places = folders(paths, "fewrel", root, "fewrel", "FewRel/data")
-    return {name: first_existing(places, (name,)) for name in SHA256}
-
-
-def find_or_fetch(paths: DataPaths, root: str | None = None) -> list[Path]:
-    """The two files; what is missing is downloaded and checked against the official sum."""
-    base = Path(root).expanduser() if root is not None else downloads(paths) / "fewrel"
-    return [
-        found or fetch(f"{URL}{name}", base / name, sha256=SHA256[name], max_bytes=MAX_DOWNLOAD)
-        for name, found in find(paths, root).items()
-    ]
 
 
 def split_relations(wiki: Instances, pubmed: Instances, seed: int) -> dict[Split, list[str]]:

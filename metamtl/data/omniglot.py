@@ -22,22 +22,27 @@ from typing import Literal
 from metamtl.data.classes import ClassSource
 from metamtl.data.classfiles import Decoding, Listing, examples, listing
 from metamtl.data.content import content
-from metamtl.data.download import fetch
 from metamtl.data.identity import digest
 from metamtl.data.images import preprocessing
-from metamtl.data.places import downloads, first_existing, folders, published
+from metamtl.data.official import Official
+from metamtl.data.places import published
 from metamtl.data.source import DataPaths, Split
 from metamtl.data.store import ClassExamples, pack
 from metamtl.errors import MetamtlError
 from metamtl.registry import register
 
-URL = "https://raw.githubusercontent.com/brendenlake/omniglot/master/python/"
 # The authors publish no sums; these MD5 are the ones by which torchvision knows the official files.
-MD5 = {
-    "images_background": "68d2efa1b9178cc56df9314c21c6e718",
-    "images_evaluation": "6b91aef0f799c5bb55b94e3f2daec811",
-}
-MAX_DOWNLOAD = 50 * 2**20  # bytes; the larger file has 9.5 MB
+FILES = Official(
+    "omniglot",
+    "https://raw.githubusercontent.com/brendenlake/omniglot/master/python/",
+    "md5",
+    {
+        "images_background.zip": "68d2efa1b9178cc56df9314c21c6e718",
+        "images_evaluation.zip": "6b91aef0f799c5bb55b94e3f2daec811",
+    },
+    inner=("omniglot", "omniglot/python", "omniglot-py"),
+    max_bytes=50 * 2**20,  # the larger file has 9.5 MB
+)
 VALIDATION_ALPHABETS = ("Armenian", "Bengali", "Early_Aramaic", "Hebrew", "Mkhedruli_(Georgian)")
 RANDOM_TRAINING, RANDOM_VALIDATION = 1100, 100
 
@@ -60,7 +65,7 @@ class Omniglot(ClassSource):
         root: str | None = None,
     ) -> None:
         """`root`, instead of paths.data, is the folder that has the two archives or their unpacked folders."""
-        files = find_or_fetch(paths, root)
+        files = FILES.find_or_fetch(paths, root)
         decoding = Decoding(size=size, channels="grey", invert=True)
         recipe = preprocessing(size=size, channels="grey", invert=True)
         cache = paths.cache.expanduser()
@@ -103,21 +108,6 @@ def split_characters(split: str, seed: int) -> dict[Split, list[str]]:
     drawn = sorted(background + evaluation, key=lambda one: hashlib.sha256(f"{seed}:{one}".encode()).digest())
     ends = (RANDOM_TRAINING, RANDOM_TRAINING + RANDOM_VALIDATION)
     return {"train": drawn[: ends[0]], "val": drawn[ends[0] : ends[1]], "test": drawn[ends[1] :]}
-
-
-def find(paths: DataPaths, root: str | None = None) -> dict[str, Path | None]:
-    """Each of the two archives, or its unpacked folder, where it is under paths.data, or None."""
-    places = folders(paths, "omniglot", root, "omniglot", "omniglot/python", "omniglot-py")
-    return {stem: first_existing(places, (f"{stem}.zip", stem)) for stem in MD5}
-
-
-def find_or_fetch(paths: DataPaths, root: str | None = None) -> list[Path]:
-    """The two archives or folders; what is missing is downloaded and checked against the official sum."""
-    base = Path(root).expanduser() if root is not None else downloads(paths) / "omniglot"
-    return [
-        found or fetch(f"{URL}{stem}.zip", base / f"{stem}.zip", md5=MD5[stem], max_bytes=MAX_DOWNLOAD)
-        for stem, found in find(paths, root).items()
-    ]
 
 
 def _characters(part: str) -> list[str]:

@@ -26,6 +26,7 @@ from metamtl.data import (
     wnut17,
     xsid,
 )
+from metamtl.data.official import Official
 from metamtl.data.places import folders
 from metamtl.data.source import DataPaths
 
@@ -45,7 +46,7 @@ def presence(paths: DataPaths) -> list[Presence]:
     return [
         Presence("glyphs", True, (), "drawn from the fonts that matplotlib ships"),
         Presence("sinusoid", True, (), "generated"),
-        _omniglot(paths),
+        _official(omniglot.FILES, paths),
         _cifar_fs(paths),
         _mini_imagenet(paths),
         Presence("folder", True, (), "your own images: data=folder data.root=PATH"),
@@ -64,10 +65,8 @@ def presence(paths: DataPaths) -> list[Presence]:
 
 def _texts(paths: DataPaths) -> Iterator[Presence]:
     """The sets of texts."""
-    for name, files in (("clinc150", clinc150.find(paths)), ("fewrel", fewrel.find(paths))):
-        where = tuple(place for place in files.values() if place is not None)
-        url = clinc150.URL if name == "clinc150" else fewrel.URL
-        yield _files(name, where, [f"{url}{file}" for file, place in files.items() if place is None], paths)
+    yield _official(clinc150.FILES, paths)
+    yield _official(fewrel.FILES, paths)
     for name, file, how in (
         ("snips", "AddToPlaylist/train_AddToPlaylist_full.json", snips.HOW),
         ("hwu64", "train.csv", hwu64.HOW),
@@ -90,11 +89,11 @@ def _texts_in(paths: DataPaths, name: str, file: str) -> Path | None:
     return None
 
 
-def _omniglot(paths: DataPaths) -> Presence:
-    found = omniglot.find(paths)
+def _official(files: Official, paths: DataPaths) -> Presence:
+    found = files.find(paths)
     where = tuple(place for place in found.values() if place is not None)
-    missing = [f"{omniglot.URL}{stem}.zip" for stem, place in found.items() if place is None]
-    return _files("omniglot", where, missing, paths)
+    missing = [f"{files.url}{name}" for name, place in found.items() if place is None]
+    return _files(files.name, where, missing, paths)
 
 
 def _cifar_fs(paths: DataPaths) -> Presence:

@@ -21,7 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from metamtl.backbones.vectorised import OfTasks
+from metamtl.backbones.vectorised import OfTasks, channels_last
 
 KERNEL_CALL = 5e6  # multiplications of a task below which one product of all tasks is faster (measured, one core)
 Pair = tuple[int, int]
@@ -208,11 +208,6 @@ def _maps(pixels: Tensor, count: int, sides: Pair) -> Tensor:
 
 
 # ---- the place of torch's own ----
-
-
-def channels_last(maps: Tensor) -> Tensor:
-    """Maps [T, N, C, H, W] laid out so."""
-    return maps.movedim(2, -1).contiguous().movedim(-1, 2)
 
 
 def convolve(x: Tensor, w: Tensor, geometry: Geometry) -> Tensor:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Hashable
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -29,7 +28,7 @@ class Graphs:
     """Recordings of a function of chunks, by all that it depends on beside the tensors it is given."""
 
     def __init__(self) -> None:
-        self._recordings: dict[Hashable, _Recording | _Live] = {}
+        self._recordings: dict[Hashable, _Recording | None] = {}  # None: it could not be recorded
 
     def run(self, function: Function, learner: Any, network: Network, batch: TaskBatch, always: bool) -> Update:
         """What `function` gives for the batch, replayed where such a batch has been met before.
@@ -38,30 +37,16 @@ class Graphs:
         """
         trained = tuple(name for name, weight in learner.named_parameters() if weight.requires_grad)
         key = (_shapes(batch), batch.support.ways, learner.stage, network.transductive, trained)
-        if key not in self._recordings and len(self._recordings) >= MOST:
-            return function(learner, network, batch)
-        if key not in self._recordings:
+        if key not in self._recordings and len(self._recordings) < MOST:
             try:
                 self._recordings[key] = _Recording(function, learner, network, batch)
             except (UsageError, RuntimeError) as error:
                 if always:
                     raise
                 warnings.warn(f"engine=auto runs without CUDA graphs, which are faster: {error}", stacklevel=2)
-                self._recordings[key] = _Live(function, learner, network)
-        return self._recordings[key].replay(batch)
-
-
-@dataclass(frozen=True)
-class _Live:
-    """What runs in the place of a recording that could not be made."""
-
-    function: Function
-    learner: nn.Module
-    network: Network
-
-    def replay(self, batch: TaskBatch) -> Update:
-        """The arithmetic itself."""
-        return self.function(self.learner, self.network, batch)
+                self._recordings[key] = None
+        recording = self._recordings.get(key)
+        return function(learner, network, batch) if recording is None else recording.replay(batch)
 
 
 class _Recording:

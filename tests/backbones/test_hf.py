@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch.func import functional_call, vmap
 
 from metamtl.backbones.hf import PretrainedEncoder
 from metamtl.config.compose import compose
@@ -18,6 +17,7 @@ from metamtl.data.torchmeta_shim import declare_operators
 from metamtl.errors import UsageError
 from metamtl.families import build_families
 from metamtl.opening import open_sources
+from tests.backbones.alike import assert_together_as_alone
 from tests.data.test_clinc150 import official as write_queries
 from tests.data.test_tokens import write_pieces
 
@@ -64,16 +64,7 @@ def test_tasks_together_are_tasks_alone_with_their_own_weights(saved: Path) -> N
     weights = {n: torch.stack([w.detach(), 1.1 * w.detach()]).requires_grad_() for n, w in network.named_parameters()}
     x = torch.stack([PIECES, PIECES.flip(0)])
 
-    def loss(own: dict[str, torch.Tensor], texts: torch.Tensor) -> torch.Tensor:
-        found: torch.Tensor = functional_call(network, own, (texts,))
-        return found.square().sum()
-
-    together = vmap(loss)(weights, x)
-    alone = torch.stack([loss({name: w[n] for name, w in weights.items()}, x[n]) for n in range(2)])
-    torch.testing.assert_close(together, alone)
-    slopes = [torch.autograd.grad(value.sum(), list(weights.values())) for value in (together, alone)]
-    for one, other in zip(*slopes, strict=True):
-        torch.testing.assert_close(one, other)
+    assert_together_as_alone(network, weights, x)
 
 
 def test_what_is_frozen_stays_and_noise_is_never_drawn(saved: Path) -> None:

@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 import torch
-from torch.func import functional_call, vmap
 
 from metamtl.backbones.text import TextEncoder
 from metamtl.data.tokens import Subwords
 from metamtl.errors import UsageError
+from tests.backbones.alike import assert_together_as_alone
 
 TEXTS = [text.split() for text in ("play some music", "what is the weather like", "stop")]
 
@@ -59,18 +59,9 @@ def test_tasks_together_are_tasks_alone_with_their_own_weights() -> None:
     x = torch.stack([tokens(), tokens().flip(0)])
     weights = {name: torch.stack([w.detach(), 2 * w.detach()]) for name, w in network.named_parameters()}
 
-    def loss(own: dict[str, torch.Tensor], texts: torch.Tensor) -> torch.Tensor:
-        found: torch.Tensor = functional_call(network, own, (texts,))
-        return found.square().sum()
-
     for weight in weights.values():
         weight.requires_grad_()
-    together = vmap(loss)(weights, x)
-    alone = torch.stack([loss({name: w[n] for name, w in weights.items()}, x[n]) for n in range(2)])
-    torch.testing.assert_close(together, alone)
-    slopes = [torch.autograd.grad(value.sum(), list(weights.values())) for value in (together, alone)]
-    for one, other in zip(*slopes, strict=True):
-        torch.testing.assert_close(one, other)
+    assert_together_as_alone(network, weights, x)
 
 
 @pytest.mark.parametrize(

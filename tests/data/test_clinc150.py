@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -94,7 +95,7 @@ def test_what_is_not_clinc150_is_refused(tmp_path: Path) -> None:
 
 
 def test_offline_says_what_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(clinc150, "URL", "http://127.0.0.1:9/")
+    monkeypatch.setattr(clinc150, "FILES", replace(clinc150.FILES, url="http://127.0.0.1:9/"))
     with pytest.raises(MetamtlError, match=r"data_full\.json is missing and could not be downloaded"):
         source(tmp_path)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +64,7 @@ def test_a_sentence_of_two_splits_stays_with_the_later(tmp_path: Path) -> None:
 def test_what_is_not_fewrel_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(MetamtlError, match=r"val_wiki\.json does not look like FewRel"):
         source(official(tmp_path, P3=[{"tokens": []}]))
-    monkeypatch.setattr(fewrel, "URL", "http://127.0.0.1:9/")
+    monkeypatch.setattr(fewrel, "FILES", replace(fewrel.FILES, url="http://127.0.0.1:9/"))
     with pytest.raises(MetamtlError, match=r"val_wiki\.json is missing and could not be downloaded"):
         source(tmp_path / "elsewhere")
 

@@ -18,6 +18,7 @@ DRAWINGS = 2
 SOME: dict[Split, list[str]] = {
     split: [*names[:4], *names[-2:]] for split, names in split_characters("vinyals", 0).items()
 }
+STEMS = ("images_background", "images_evaluation")
 
 
 def drawings(stem: str, characters: list[str]) -> dict[str, bytes]:
@@ -32,7 +33,7 @@ def drawings(stem: str, characters: list[str]) -> dict[str, bytes]:
 
 def archives(folder: Path) -> Path:
     characters = [one for names in SOME.values() for one in names]
-    for stem in omniglot.MD5:
+    for stem in STEMS:
         zipped(folder / f"{stem}.zip", drawings(stem, characters))
     return folder
 
@@ -45,7 +46,9 @@ def paths(tmp_path: Path) -> DataPaths:
 
 @pytest.fixture(autouse=True)
 def offline(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(omniglot, "URL", "http://127.0.0.1:9/")  # the discard port: nobody answers
+    monkeypatch.setattr(
+        omniglot, "FILES", replace(omniglot.FILES, url="http://127.0.0.1:9/")
+    )  # the discard port: nobody answers
 
 
 def test_published_lists() -> None:
@@ -82,7 +85,7 @@ def test_rotations_are_classes_where_asked(paths: DataPaths) -> None:
 
 def test_a_zip_and_its_folder_hold_the_same(paths: DataPaths, tmp_path: Path) -> None:
     characters = [one for names in SOME.values() for one in names]
-    for stem in omniglot.MD5:
+    for stem in STEMS:
         unpacked(tmp_path / "plain", drawings(stem, characters))
     first = Omniglot(paths=paths)
     second = Omniglot(paths=DataPaths(None, tmp_path / "cache"), root=str(tmp_path / "plain"))
@@ -113,7 +116,7 @@ def test_offline_says_what_is_missing_and_where_to_put_it(tmp_path: Path) -> Non
     ],
 )
 def test_what_is_not_omniglot_is_refused(tmp_path: Path, member: str, reason: str) -> None:
-    for stem in omniglot.MD5:
+    for stem in STEMS:
         zipped(tmp_path / f"{stem}.zip", {member: png(noise(1))})
     with pytest.raises(MetamtlError, match=reason):
         Omniglot(paths=DataPaths(tmp_path, tmp_path / "cache"))

@@ -5,18 +5,10 @@ from pathlib import Path
 import pytest
 
 from metamtl.trainer import session
-from tests.trainer.runs import Runs, shared_runs, trained_here
+from tests.trainer.conftest import _no_pictures, runs
+from tests.trainer.runs import Runs, trained_here
 
-
-@pytest.fixture(scope="session")
-def runs(tmp_path_factory: pytest.TempPathFactory) -> Runs:
-    return shared_runs(tmp_path_factory.getbasetemp())
-
-
-@pytest.fixture(autouse=True)
-def _no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Drawing curves takes longer than these runs and is tested elsewhere."""
-    monkeypatch.setattr(session, "plot_curves", lambda run: None)
+__all__ = ["_no_pictures", "runs"]  # fixtures, which are found by their names here
 
 
 @pytest.fixture(scope="session")
