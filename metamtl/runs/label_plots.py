@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from metamtl.runs.files import write_atomic
+from metamtl.runs.figures import BLUE, ORANGE, write_png
 from metamtl.runs.folder import RunFolder
 
-_COLOURS = {"transfer": "#0072B2", "scratch": "#D55E00"}
+_COLOURS = {"transfer": BLUE, "scratch": ORANGE}
 
 
 def plot_labels(run: RunFolder, curve: Sequence[Mapping[str, Any]], metric: str) -> None:
@@ -28,6 +27,4 @@ def plot_labels(run: RunFolder, curve: Sequence[Mapping[str, Any]], metric: str)
     panel.set_xlabel("labelled training examples of the target", fontsize=9)
     panel.set_title(f"test {metric}, 95% interval over test examples", loc="left", fontsize=10)
     panel.legend(frameon=False, fontsize=9)
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", facecolor="white")
-    write_atomic(run.plots / "labels.png", buffer.getvalue())
+    write_png(figure, run.plots / "labels.png")

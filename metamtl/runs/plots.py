@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from metamtl.runs.files import write_atomic
+from metamtl.runs.figures import GREEN, INK, ORANGE, SKY, clear, write_png
 from metamtl.runs.folder import RunFolder
 from metamtl.runs.metrics import read
 from metamtl.runs.result import Result, Summary, read_result
@@ -19,8 +18,7 @@ if TYPE_CHECKING:  # matplotlib takes half a second, which only a run that draws
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Okabe & Ito's palette, told apart with every kind of colour blindness; the splits differ in shape as well.
-_TRAIN, _VAL, _TEST, _INK = "#56B4E9", "#D55E00", "#009E73", "#333333"
+_TRAIN, _VAL, _TEST = SKY, ORANGE, GREEN  # the splits differ in shape as well
 _MOST_PANELS = 3
 _RANGE_FOR_LOG = 30.0  # a loss that falls further than this is drawn on a logarithmic axis
 _WINDOWS = 40  # the mean curve of training averages over a window of 1/40 of the points
@@ -35,9 +33,7 @@ def plot_curves(run: RunFolder) -> Path | None:
     if not metrics:
         return None
     result: Result = read_result(run) if run.result_file.exists() else {}
-    target = run.plots / "curves.png"
-    write_atomic(target, _as_png(_draw(run.path.name, lines, metrics, result)))
-    return target
+    return write_png(_draw(run.path.name, lines, metrics, result), run.plots / "curves.png")
 
 
 def _metrics(lines: Lines) -> list[str]:
@@ -58,7 +54,7 @@ def _draw(title: str, lines: Lines, metrics: Sequence[str], result: Result) -> F
         _draw_panel(panel, metric, lines, result)
     tested = result.get("test", {})
     tests = [_in_words(name, tested[name]) for name in metrics if name in tested and name != "loss"]
-    figure.suptitle("\n".join([title, *tests]), x=0.012, ha="left", fontsize=11, color=_INK)
+    figure.suptitle("\n".join([title, *tests]), x=0.012, ha="left", fontsize=11, color=INK)
     handles = {
         label: handle for panel in axes for handle, label in zip(*panel.get_legend_handles_labels(), strict=True)
     }
@@ -94,7 +90,7 @@ def _draw_test(panel: Axes, summary: Summary) -> None:
 def _draw_best(panel: Axes, metric: str, steps: np.ndarray, values: np.ndarray, best: float | None) -> None:
     if best is None:
         return
-    panel.axvline(best, color=_INK, linestyle=":", linewidth=1.0, label=f"best step, {best:,.0f}")
+    panel.axvline(best, color=INK, linestyle=":", linewidth=1.0, label=f"best step, {best:,.0f}")
     at = np.flatnonzero(steps == best)
     if at.size:
         panel.plot(best, values[at[-1]], color=_VAL, marker="*", markersize=13, markeredgecolor="white", zorder=5)
@@ -110,13 +106,10 @@ def _dress(panel: Axes, metric: str, values: np.ndarray) -> None:
     if metric == "accuracy":
         panel.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=None))
     panel.xaxis.set_major_formatter(FuncFormatter(lambda step, _: f"{step:,.0f}"))
-    panel.set_title(metric, loc="left", fontsize=10, color=_INK)
-    panel.set_xlabel("outer updates", fontsize=9, color=_INK)
-    panel.grid(True, color="#e6e6e6", linewidth=0.8)
-    panel.set_axisbelow(True)
-    panel.spines[["top", "right"]].set_visible(False)
+    panel.set_title(metric, loc="left", fontsize=10, color=INK)
+    panel.set_xlabel("outer updates", fontsize=9, color=INK)
+    clear(panel)
     panel.spines[["left", "bottom"]].set_color("#999999")
-    panel.tick_params(labelsize=9, colors=_INK)
     panel.margins(x=0.02)
 
 
@@ -133,9 +126,3 @@ def _in_words(metric: str, summary: Summary) -> str:
     scale, unit, digits = (100.0, "%", 2) if metric == "accuracy" else (1.0, "", 4)
     mean, half = scale * summary["mean"], scale * summary["ci95"]
     return f"test {metric} {mean:.{digits}f} ± {half:.{digits}f}{unit} over {summary['episodes']:,} episodes"
-
-
-def _as_png(figure: Figure) -> bytes:
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", facecolor="white")  # Agg draws every PNG, with or without a screen
-    return buffer.getvalue()

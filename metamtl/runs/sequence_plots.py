@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from metamtl.runs.files import write_atomic
+from metamtl.runs.figures import write_png
 from metamtl.runs.folder import RunFolder
 
 if TYPE_CHECKING:  # matplotlib takes half a second, which only a run that draws should pay
@@ -19,9 +18,7 @@ def plot_sequence(run: RunFolder, matrix: Sequence[Sequence[float]], names: Sequ
     """Draws plots/transfer_matrix.png and plots/forgetting.png of accuracies [T + 1, T], row 0 untrained."""
     values = np.asarray(matrix, dtype=np.float64)
     for name, figure in (("transfer_matrix", _matrix(values, names)), ("forgetting", _curves(values, names))):
-        buffer = io.BytesIO()
-        figure.savefig(buffer, format="png", facecolor="white")
-        write_atomic(run.plots / f"{name}.png", buffer.getvalue())
+        write_png(figure, run.plots / f"{name}.png")
 
 
 def _matrix(values: np.ndarray, names: Sequence[str]) -> Figure:

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import io
 import itertools
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from metamtl.runs.files import write_atomic
+from metamtl.runs.figures import GREEN, INK, ORANGE, SKY, clear, write_png
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
-# Okabe & Ito's palette; states differ in shape as well
-_COMPLETE, _PRUNED, _BEST, _INK = "#56B4E9", "#D55E00", "#009E73", "#333333"
+_COMPLETE, _PRUNED, _BEST = SKY, ORANGE, GREEN  # states differ in shape as well
 
 
 def plot_history(sweep: Mapping[str, Any], target: Path) -> None:
@@ -38,7 +35,7 @@ def plot_history(sweep: Mapping[str, Any], target: Path) -> None:
         axes.step(steps, so_far, where="post", color=_BEST, linewidth=1.6, label="best so far")
         axes.legend(frameon=False, fontsize=9)
     _dress(axes, f"{sweep['id']}: {len(trials)} trials", "trial", sweep["metric"])
-    write_atomic(target, _as_png(figure))
+    write_png(figure, target)
 
 
 def plot_importance(shares: Mapping[str, float], target: Path) -> None:
@@ -50,23 +47,14 @@ def plot_importance(shares: Mapping[str, float], target: Path) -> None:
     axes.barh(list(shares), list(shares.values()), color=_COMPLETE)
     axes.invert_yaxis()
     _dress(axes, "importance (PED-ANOVA)", "share", "")
-    write_atomic(target, _as_png(figure))
+    write_png(figure, target)
 
 
 def _dress(axes: Axes, title: str, across: str, up: str) -> None:
     from matplotlib.ticker import MaxNLocator
 
-    axes.set_title(title, loc="left", fontsize=10, color=_INK)
-    axes.set_xlabel(across, fontsize=9, color=_INK)
-    axes.set_ylabel(up, fontsize=9, color=_INK)
+    axes.set_title(title, loc="left", fontsize=10, color=INK)
+    axes.set_xlabel(across, fontsize=9, color=INK)
+    axes.set_ylabel(up, fontsize=9, color=INK)
     axes.xaxis.set_major_locator(MaxNLocator(integer=across == "trial"))
-    axes.grid(True, color="#e6e6e6", linewidth=0.8)
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.tick_params(labelsize=9, colors=_INK)
-
-
-def _as_png(figure: Figure) -> bytes:
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", facecolor="white")
-    return buffer.getvalue()
+    clear(axes)
