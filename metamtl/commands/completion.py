@@ -41,9 +41,14 @@ if [[ "$funcstack[1]" == _metamtl ]]; then _metamtl "$@"; else compdef _metamtl 
 
 FISH = r"""function __metamtl
     set -l before (commandline -opc)
-    metamtl completion --words $before[2..-1] (commandline -ct) 2>/dev/null
+    set -l found (metamtl completion --words $before[2..-1] (commandline -ct) 2>/dev/null)
+    if set -q found[1]
+        printf '%s\n' $found
+    else
+        __fish_complete_path (commandline -ct)
+    end
 end
-complete -c metamtl -a '(__metamtl)'"""
+complete -c metamtl -f -a '(__metamtl)'"""
 
 SCRIPTS = {"bash": BASH, "zsh": ZSH, "fish": FISH}
 
