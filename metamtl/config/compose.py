@@ -66,7 +66,11 @@ def plan(overrides: Sequence[str], config_dir: Path | None = None, multirun: boo
         problems += job.problems
         for texts in others:
             problems += _variant(job, first, texts, library)
-        launcher, mode = job.choices.get("hydra/launcher", ""), HydraConfig.get().mode if job.choices else None
+        launcher = job.choices.get("hydra/launcher", "")
+        try:  # a reference is followed only when it is read
+            mode = HydraConfig.get().mode if job.choices else None
+        except OmegaConfBaseException:
+            problems.append("hydra.mode: it must be RUN or MULTIRUN.")
     if problems:
         raise UsageError(*dict.fromkeys(problems))
     return Plan(job.config, multirun or mode is RunMode.MULTIRUN, launcher)

@@ -116,6 +116,7 @@ def test_all_problems_come_at_once(toy: Path) -> None:
         ("task=3", "task: a section, not a key; it has task.ways, task.shots, task.queries."),
         ("task.ways=[9,3]", "task.ways=[9, 3]: must be an integer >= 2 or a pair [low, high]."),
         ("seed=0,1", "seed=0,1: several values; add -m to run each, or write 'seed=[0,1]' for a list."),
+        ("hydra.mode=${seed}", "hydra.mode: it must be RUN or MULTIRUN."),
         ("trainer.steps=many", "trainer.steps=many: must be an integer >= 0."),
         ("+trainer.foo=1", "trainer.foo: no such key"),
         ("+trainer.steps=1", "Could not append to config. An item is already at 'trainer.steps'."),
