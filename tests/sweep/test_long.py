@@ -1,8 +1,10 @@
-"""Sweeps that take longer: pruning from end to end, and jobs of submitit's local cluster."""
+"""Sweeps that take longer: pruning from end to end, and jobs of submitit's local cluster and of SLURM."""
 
 from __future__ import annotations
 
 import json
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -30,9 +32,20 @@ def test_poor_trials_are_pruned_and_their_runs_say_why(tmp_path: Path, monkeypat
             assert not (sweep / str(trial["number"]) / "result.json").exists()
 
 
-def test_jobs_of_a_cluster_share_the_sweep(tmp_path: Path) -> None:
+@pytest.mark.parametrize("cluster", ["local", "slurm"])
+def test_jobs_of_a_cluster_share_the_sweep(cluster: str, tmp_path: Path) -> None:
     pytest.importorskip("submitit")
-    own = ("sweep.trials=4", "sweep.seeds=1", "sweep.jobs=2", "sweep.cluster=local", "sweep.slurm={timeout_min: 10}")
+    if cluster == "slurm" and (
+        shutil.which("sinfo") is None or subprocess.run(["sinfo"], capture_output=True).returncode
+    ):
+        pytest.skip("there is no SLURM here")
+    own = (
+        "sweep.trials=4",
+        "sweep.seeds=1",
+        "sweep.jobs=2",
+        f"sweep.cluster={cluster}",
+        "sweep.slurm={timeout_min: 10}",
+    )
     said = ended(begin(tmp_path, *TINY, *own))
     assert "submitted as " in said
     sweep = only_sweep(tmp_path)
