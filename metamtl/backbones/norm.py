@@ -83,7 +83,7 @@ class BatchNormalise(OfTasks):
         """The gradients of x, weight and bias from that of y."""
         x, weight, mean, r = ctx.saved_tensors
         g = _laid_out_as(x, slopes[0])
-        return *BatchNormaliseGradient.apply(g, x, weight, mean, r, ctx.epsilon), None  # type: ignore[no-untyped-call]
+        return *BatchNormaliseGradient.of(g, x, weight, mean, r, ctx.epsilon), None
 
 
 class BatchNormaliseGradient(OfTasks):
@@ -163,11 +163,9 @@ def _each(native: Callable[..., tuple[Tensor, Tensor, Tensor]], *tensors: Tensor
         return y[None], a[None], b[None]
     if maps.device.type != "cpu":
         return _as_channels(native, *tensors)
-    first, second = (torch.empty_like(tensors[-1]) for _ in range(2))
-    every = torch.empty_like(maps)
-    for number, of_task in enumerate(zip(*tensors, strict=True)):
-        every[number], first[number], second[number] = native(*of_task)
-    return every, first, second
+    results = [native(*of_task) for of_task in zip(*(tensor.unbind() for tensor in tensors), strict=True)]
+    every, first, second = zip(*results, strict=True)
+    return torch.cat(every).view(maps.shape), torch.stack(first), torch.stack(second)
 
 
 def _as_channels(
@@ -220,8 +218,8 @@ class BatchNorm(nn.Module):
         """Y, mean [C] and 1 / sqrt(var + epsilon) [C] by the batch's statistics."""
         if self.traced:
             return Normalise.apply(x, self.weight, self.bias, self.epsilon)  # type: ignore[no-untyped-call,no-any-return]
-        y, mean, r = BatchNormalise.apply(x[None], self.weight[None], self.bias[None], self.epsilon)  # type: ignore[no-untyped-call]
-        return y[0], mean[0], r[0]
+        y, mean, r = BatchNormalise.of(x[None], self.weight[None], self.bias[None], self.epsilon)
+        return y.squeeze(0), mean.squeeze(0), r.squeeze(0)  # whose backward is a view, unlike that of an index
 
 
 class GroupNorm(nn.Module):

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch._C import _functorch as functorch
+from torch._functorch.pyfunctorch import temporarily_pop_interpreter_stack
 
 _TASK: ContextVar[Tensor | None] = ContextVar("metamtl_task", default=None)
 
@@ -65,21 +67,45 @@ class OfTasks(torch.autograd.Function):
     @classmethod
     def vmap(cls, info: Any, in_dims: tuple[Any, ...], *inputs: Any) -> Any:
         """Of all tasks at once; what they share has no stride between tasks."""
+        outputs = cls._of_all(info.batch_size, inputs, in_dims)
+        return outputs, 0 if isinstance(outputs, Tensor) else (0,) * len(outputs)
+
+    @classmethod
+    def of(cls, *inputs: Any) -> Any:
+        """`apply`, by a shorter way where no transform but the engine's `vmap` is on.
+
+        At every call torch's own way binds a signature and flattens trees, in more time than small kernels take.
+        """
+        level = functorch.maybe_current_level()
+        if level is None:
+            return super(torch.autograd.Function, cls).apply(*inputs)
+        if level > 1 or not is_vectorised():  # transforms that a learner uses itself
+            return cls.apply(*inputs)  # type: ignore[no-untyped-call]
+        tasks = len(functorch._unwrap_batched(batched_number(), level)[0])
+        parts = [
+            functorch._unwrap_batched(value, level) if isinstance(value, Tensor) else (value, None) for value in inputs
+        ]
+        with temporarily_pop_interpreter_stack():
+            outputs = cls._of_all(tasks, *zip(*parts, strict=True))
+        if isinstance(outputs, Tensor):
+            return functorch._add_batch_dim(outputs, 0, level)
+        return tuple(functorch._add_batch_dim(output, 0, level) for output in outputs)
+
+    @classmethod
+    def _of_all(cls, tasks: int, inputs: Sequence[Any], dims: Sequence[int | None]) -> Any:
+        """Outputs [tasks, 1, ...] of inputs whose task axis is at `dims`, None for what the tasks share."""
 
         def merged(value: Any, dim: int | None) -> Any:
             if not isinstance(value, Tensor):
                 return value
-            every = value.expand(info.batch_size, *value.shape) if dim is None else value.movedim(dim, 0)
+            every = value.expand(tasks, *value.shape) if dim is None else value.movedim(dim, 0)
             return every.flatten(0, 1)
 
-        outputs = cls.apply(*(merged(value, dim) for value, dim in zip(inputs, in_dims, strict=True)))  # type: ignore[no-untyped-call]
-
         def apart(output: Tensor) -> Tensor:
-            return output.view(info.batch_size, len(output) // info.batch_size, *output.shape[1:])
+            return output.view(tasks, len(output) // tasks, *output.shape[1:])
 
-        if isinstance(outputs, Tensor):
-            return apart(outputs), 0
-        return tuple(map(apart, outputs)), (0,) * len(outputs)
+        outputs = cls.of(*(merged(value, dim) for value, dim in zip(inputs, dims, strict=True)))
+        return apart(outputs) if isinstance(outputs, Tensor) else tuple(map(apart, outputs))
 
 
 def channels_last(maps: Tensor) -> Tensor:

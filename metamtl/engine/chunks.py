@@ -10,9 +10,9 @@ from torch import Tensor, nn, vmap
 from metamtl.backbones.norm import Statistics
 from metamtl.backbones.vectorised import vectorised
 from metamtl.data.task import Examples, Task, TaskBatch, Tensors
-from metamtl.engine.convolution import Convolutions
 from metamtl.engine.flat import flat_steps
 from metamtl.engine.network import Network
+from metamtl.engine.operators import Operators
 from metamtl.engine.outcome import Outcome
 
 Pair = tuple[Tensors, Tensors]
@@ -32,7 +32,7 @@ def run_chunk(
         task = Task(Examples(*support, ways), Examples(*query, ways), number)
         with ExitStack() as stack:
             stack.enter_context(network.task(key))
-            stack.enter_context(Convolutions())
+            stack.enter_context(Operators())
             if many:
                 stack.enter_context(vectorised(number))
             if flat is not None:

@@ -19,11 +19,10 @@ from typing import Any, NamedTuple
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.overrides import TorchFunctionMode
 
 from metamtl.backbones.vectorised import OfTasks, channels_last
 
-KERNEL_CALL = 5e6  # multiplications of a task below which one product of all tasks is faster (measured, one core)
+KERNEL_CALL = 1.2e7  # multiplications of a task below which one product of all tasks is faster (measured, one core)
 Pair = tuple[int, int]
 
 
@@ -58,8 +57,8 @@ class Convolve(OfTasks):
         """I(g, w) and W(x, g)."""
         (x, w), g, (by_x, by_w, _) = ctx.saved_tensors, channels_last(slopes[0]), ctx.needs_input_grad
         return (
-            InputSlope.apply(g, w, *ctx.constants) if by_x else None,  # type: ignore[no-untyped-call]
-            WeightSlope.apply(x, g, *ctx.constants) if by_w else None,  # type: ignore[no-untyped-call]
+            InputSlope.of(g, w, *ctx.constants) if by_x else None,
+            WeightSlope.of(x, g, *ctx.constants) if by_w else None,
             None,
         )
 
@@ -77,8 +76,8 @@ class InputSlope(OfTasks):
         """C(v, w) and W(v, g)."""
         (g, w), v, (by_g, by_w, _) = ctx.saved_tensors, channels_last(slopes[0]), ctx.needs_input_grad
         return (
-            Convolve.apply(v, w, *ctx.constants) if by_g else None,  # type: ignore[no-untyped-call]
-            WeightSlope.apply(v, g, *ctx.constants) if by_w else None,  # type: ignore[no-untyped-call]
+            Convolve.of(v, w, *ctx.constants) if by_g else None,
+            WeightSlope.of(v, g, *ctx.constants) if by_w else None,
             None,
         )
 
@@ -96,8 +95,8 @@ class WeightSlope(OfTasks):
         """I(g, v) and C(x, v)."""
         (x, g), v, (by_x, by_g, _) = ctx.saved_tensors, slopes[0], ctx.needs_input_grad
         return (
-            InputSlope.apply(g, v, *ctx.constants) if by_x else None,  # type: ignore[no-untyped-call]
-            Convolve.apply(x, v, *ctx.constants) if by_g else None,  # type: ignore[no-untyped-call]
+            InputSlope.of(g, v, *ctx.constants) if by_x else None,
+            Convolve.of(x, v, *ctx.constants) if by_g else None,
             None,
         )
 
@@ -161,10 +160,8 @@ def _each(
     if tasks == 1 or w.stride(0) == 0:
         together = native(maps.flatten(0, 1), w[0])
         return together.view(*maps.shape[:2], *together.shape[1:])
-    every = maps.new_empty([*maps.shape[:2], *sides, channels]).movedim(-1, 2)
-    for result, of_task, weights in zip(every, maps, w, strict=True):
-        result.copy_(native(of_task, weights))
-    return every
+    results = [native(of_task, weights) for of_task, weights in zip(maps.unbind(), w.unbind(), strict=True)]
+    return torch.cat(results).view(*maps.shape[:2], *results[0].shape[1:])
 
 
 # ---- as matrix products ----
@@ -212,26 +209,11 @@ def _maps(pixels: Tensor, count: int, sides: Pair) -> Tensor:
 
 def convolve(x: Tensor, w: Tensor, geometry: Geometry) -> Tensor:
     """Maps [N, O, H', W'] of one task's maps x [N, C, H, W] and weights w [O, C, K, L]."""
-    y: Tensor = Convolve.apply(channels_last(x[None]), w[None], geometry)  # type: ignore[no-untyped-call]
-    return y[0]
+    y: Tensor = Convolve.of(channels_last(x[None]), w[None], geometry)
+    return y.squeeze(0)
 
 
-class Convolutions(TorchFunctionMode):
-    """While it is entered, `conv2d` of maps [N, C, H, W] is this one, in whatever module it is called.
-
-    Groups, dilation, mixed precision, other devices and what torch refuses are left to torch.
-    """
-
-    def __torch_function__(
-        self, function: Any, types: Any, arguments: tuple[Any, ...] = (), named: dict[str, Any] | None = None
-    ) -> Any:
-        """Calls the function, or what takes its place."""
-        if function is F.conv2d and (found := _taken(*arguments, **(named or {}))) is not None:
-            return found
-        return function(*arguments, **(named or {}))
-
-
-def _taken(
+def convolved(
     input: Tensor,  # these are conv2d's own names
     weight: Tensor,
     bias: Tensor | None = None,
@@ -240,10 +222,11 @@ def _taken(
     dilation: Any = 1,
     groups: int = 1,
 ) -> Tensor | None:
+    """`conv2d` of maps [N, C, H, W]; None for groups, dilation, mixed precision and what torch refuses."""
     plain = groups == 1 and _pair(dilation) == (1, 1) and not isinstance(padding, str)
     fits = plain and input.dim() == weight.dim() == 4 and input.shape[1] == weight.shape[1]
     fits = fits and input.dtype == weight.dtype and (bias is None or _fits(bias, weight))
-    if not fits or input.device.type != "cpu" or torch.is_autocast_enabled("cpu") or _is_transformed():
+    if not fits or torch.is_autocast_enabled("cpu"):
         return None
     sides, kernel = (input.shape[2], input.shape[3]), (weight.shape[2], weight.shape[3])
     geometry = Geometry(_pair(stride), _pair(padding), sides, kernel)
@@ -255,11 +238,6 @@ def _taken(
 
 def _fits(bias: Tensor, weight: Tensor) -> bool:
     return bias.shape == weight.shape[:1] and bias.dtype == weight.dtype
-
-
-def _is_transformed() -> bool:
-    """Whether torch.func transforms within the engine's `vmap`: pooling then takes no maps with channels last."""
-    return (torch._C._functorch.maybe_current_level() or 0) > 1
 
 
 def _pair(value: Any) -> Pair:

@@ -18,8 +18,8 @@ import torch
 from torch import Tensor
 
 from metamtl.backbones.vectorised import Together, batched_number, is_vectorised, vectorised
-from metamtl.engine.convolution import Convolutions
 from metamtl.engine.network import Network
+from metamtl.engine.operators import Operators
 
 Weights = dict[str, Tensor]
 Step = Callable[[Weights], Weights]
@@ -114,7 +114,7 @@ class _Recomputed(torch.autograd.Function):
         with (
             torch.enable_grad(),
             ctx.again.moment(),
-            Convolutions(),
+            Operators(),
         ):  # the task itself is over, and its choices with it
             after = ctx.function(*before)
         # the graph of what the step uses beside its weights serves the other steps too

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from metamtl.engine import convolution
-from metamtl.engine.convolution import Convolutions
+from metamtl.engine.operators import Operators
 
 TASKS = 3
 Pair = tuple[int, int]
@@ -54,7 +54,7 @@ def test_tasks_together_have_torchs_derivatives(
     x, w = x if dims[0] == 0 else x[0], w if dims[1] == 0 else w[0]
 
     def task(x: Tensor, w: Tensor) -> Tensor:
-        with Convolutions():
+        with Operators():
             return F.conv2d(x, w, None, stride, padding)
 
     def alone(x: Tensor, w: Tensor) -> Tensor:
@@ -85,7 +85,7 @@ X, W = drawn(2, 3, 6, 6), drawn(4, 3, 3, 3, seed=1)
 )
 def test_whatever_torch_takes_is_taken(arguments: tuple[Any, ...], vectorised: bool) -> None:
     def task(x: Tensor) -> Tensor:
-        with Convolutions():
+        with Operators():
             return F.conv2d(x, *arguments[1:])
 
     found = torch.vmap(task)(torch.stack([arguments[0]] * 2))[1] if vectorised else task(arguments[0])
@@ -106,7 +106,7 @@ def test_whatever_torch_takes_is_taken(arguments: tuple[Any, ...], vectorised: b
 )
 def test_what_torch_refuses_is_refused_in_its_words(arguments: tuple[Any, ...], said: str, vectorised: bool) -> None:
     def task(x: Tensor, w: Tensor) -> Tensor:
-        with Convolutions():
+        with Operators():
             return F.conv2d(x, w, *arguments[2:])
 
     with pytest.raises(RuntimeError, match=said):
