@@ -78,7 +78,7 @@ def build_parts(
         torch.manual_seed(seed)
     learner = build_learner(config, family, tuple(source.input_shape), transfer, backbone).to(device, dtype)
     if device.type == "cpu":  # the layout in which the engine's convolutions copy no kernels
-        learner.to(memory_format=torch.channels_last)
+        learner.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     _refuse_unknown_stages(config, [stage.name for stage in learner.stages[:-1]])
     _refuse_nothing_to_train(config, learner)
     _refuse_labelled_examples(config, source, learner)

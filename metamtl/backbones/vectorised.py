@@ -78,7 +78,7 @@ class OfTasks(torch.autograd.Function):
         """
         level = functorch.maybe_current_level()
         if level is None:
-            return super(torch.autograd.Function, cls).apply(*inputs)
+            return super(torch.autograd.Function, cls).apply(*inputs)  # type: ignore[misc]
         if level > 1 or not is_vectorised():  # transforms that a learner uses itself
             return cls.apply(*inputs)  # type: ignore[no-untyped-call]
         tasks = len(functorch._unwrap_batched(batched_number(), level)[0])

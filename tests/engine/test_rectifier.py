@@ -1,0 +1,87 @@
+"""Rectifiers against torch's own, with three derivatives, and what they no longer cost."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from metamtl.backbones.vectorised import vectorised
+from metamtl.engine.operators import Operators
+
+OPERATORS: dict[str, Callable[[Tensor], Tensor]] = {
+    "relu": F.relu,
+    "torch.relu": torch.relu,
+    "method": Tensor.relu,
+    "module": nn.ReLU(),
+    "leaky": nn.LeakyReLU(0.1),
+    "default": F.leaky_relu,
+    "negative": nn.LeakyReLU(-0.5),
+    "in-place": lambda x: F.relu(x.clone(), inplace=True),
+}
+by_operator = pytest.mark.parametrize("operator", OPERATORS.values(), ids=OPERATORS)
+
+
+def drawn(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def slope_of_sum(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    x = x.clone().requires_grad_()
+    return torch.autograd.grad(function(x).sum(), x)[0]
+
+
+def derivatives(function: Callable[[Tensor], Tensor], x: Tensor) -> list[Tensor]:
+    """The outputs, and slopes of slopes of slopes."""
+    x = x.clone().requires_grad_()
+    found = [function(x)]
+    value = (found[0] * x.sin()).sum()
+    for _ in range(3):
+        (slope,) = torch.autograd.grad(value, x, create_graph=True)
+        found.append(slope)
+        value = (slope * x.cos()).sum()
+    return found
+
+
+@pytest.mark.parametrize("how", ["alone", "engine", "vmap", "nested"])
+@by_operator
+def test_derivatives_are_torchs(operator: Callable[[Tensor], Tensor], how: str) -> None:
+    x = drawn(3, 2, 4)
+    x[0, 0, 0] = 0.0
+
+    def task(x: Tensor, number: Tensor) -> Tensor:
+        with Operators():
+            if how == "engine":
+                with vectorised(number):
+                    return operator(x)
+            if how == "nested":  # a learner that transforms by torch.func itself
+                slope: Tensor = torch.func.jacrev(lambda x: operator(x).sum())(x)
+                return slope
+            return operator(x)
+
+    def found(x: Tensor) -> Tensor:
+        return task(x, torch.tensor(0)) if how == "alone" else torch.vmap(task)(x, torch.arange(3))
+
+    if how == "nested":
+        assert torch.equal(found(x), slope_of_sum(operator, x))
+        return
+    for own, torchs in zip(derivatives(found, x), derivatives(operator, x), strict=True):
+        torch.testing.assert_close(own, torchs, rtol=1e-12, atol=1e-12)
+
+
+def test_no_zeros_are_made_for_the_second_derivative() -> None:
+    """Torch's own adds a map of zeros for what its slope changes with x."""
+
+    def zeros(operator: Callable[[Tensor], Tensor]) -> int:
+        x = drawn(2, 3).requires_grad_()
+        (slope,) = torch.autograd.grad(operator(x.exp()).square().sum(), x, create_graph=True)
+        with torch.profiler.profile() as profile:
+            torch.autograd.grad(slope.sum(), x)
+        return sum(event.count for event in profile.key_averages() if event.key == "aten::zeros_like")
+
+    with Operators():
+        own = zeros(F.relu)
+    assert own < zeros(F.relu)
