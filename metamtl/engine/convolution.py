@@ -21,9 +21,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from metamtl.backbones.vectorised import OfTasks, channels_last
+from metamtl.engine.maps import Pair, pair, pixels, unread
 
 KERNEL_CALL = 1.2e7  # multiplications of a task below which one product of all tasks is faster (measured, one core)
-Pair = tuple[int, int]
 
 
 class Geometry(NamedTuple):
@@ -122,19 +122,19 @@ def _outputs(x: Tensor, w: Tensor, geometry: Geometry) -> Tensor:
 
 def _input_slope(g: Tensor, w: Tensor, geometry: Geometry) -> Tensor:
     if _is_small(g, w, geometry):
-        return _folded(_pixels(g) @ _rows(w), g.shape[1], geometry)
+        return _folded(pixels(g).flatten(1, 2) @ _rows(w), g.shape[1], geometry)
 
     def native(g: Tensor, w: Tensor) -> Tensor:
-        return _native_slope(g, _unread(g, (len(g), w.shape[1], *geometry.sides)), w, geometry, 0)
+        return _native_slope(g, unread(g, (len(g), w.shape[1], *geometry.sides)), w, geometry, 0)
 
     return _each(native, g, w, w.shape[2], geometry.sides)
 
 
 def _weight_slope(x: Tensor, g: Tensor, geometry: Geometry) -> Tensor:
     shape = g.shape[2], x.shape[2], *geometry.kernel
-    w = _unread(g, shape)
+    w = unread(g, shape)
     if _is_small(g, w[None], geometry):
-        slope = _pixels(g).mT @ _patches(x, geometry)
+        slope = pixels(g).flatten(1, 2).mT @ _patches(x, geometry)
         return slope.view(len(x), shape[0], *geometry.kernel, shape[1]).movedim(-1, 2)
     return torch.stack([_native_slope(g, x, w, geometry, 1) for x, g in zip(x, g, strict=True)])
 
@@ -145,11 +145,6 @@ def _native_slope(g: Tensor, x: Tensor, w: Tensor, geometry: Geometry, which: in
     slopes = torch.ops.aten.convolution_backward(g, x, w, None, stride, padding, (1, 1), False, (0, 0), 1, wanted)
     found: Tensor = slopes[which]
     return found
-
-
-def _unread(like: Tensor, shape: Sequence[int]) -> Tensor:
-    """A tensor of whose values a kernel reads none; in the layout that it does not copy."""
-    return torch.empty(shape, dtype=like.dtype, device=like.device, memory_format=torch.channels_last)
 
 
 def _each(
@@ -195,11 +190,6 @@ def _rows(w: Tensor) -> Tensor:
     return w.movedim(2, -1).flatten(2)
 
 
-def _pixels(maps: Tensor) -> Tensor:
-    """Maps as [T, N H W, C]."""
-    return maps.movedim(2, -1).flatten(1, 3)
-
-
 def _maps(pixels: Tensor, count: int, sides: Pair) -> Tensor:
     return pixels.view(len(pixels), count, *sides, pixels.shape[2]).movedim(-1, 2)
 
@@ -223,13 +213,13 @@ def convolved(
     groups: int = 1,
 ) -> Tensor | None:
     """`conv2d` of maps [N, C, H, W]; None for groups, dilation, mixed precision and what torch refuses."""
-    plain = groups == 1 and _pair(dilation) == (1, 1) and not isinstance(padding, str)
+    plain = groups == 1 and pair(dilation) == (1, 1) and not isinstance(padding, str)
     fits = plain and input.dim() == weight.dim() == 4 and input.shape[1] == weight.shape[1]
     fits = fits and input.dtype == weight.dtype and (bias is None or _fits(bias, weight))
     if not fits or torch.is_autocast_enabled("cpu"):
         return None
     sides, kernel = (input.shape[2], input.shape[3]), (weight.shape[2], weight.shape[3])
-    geometry = Geometry(_pair(stride), _pair(padding), sides, kernel)
+    geometry = Geometry(pair(stride), pair(padding), sides, kernel)
     if min(geometry.stride) < 1 or min(geometry.padding) < 0 or min(geometry.outputs) < 1:
         return None  # torch says what is wrong
     y = convolve(input, weight, geometry)
@@ -238,7 +228,3 @@ def convolved(
 
 def _fits(bias: Tensor, weight: Tensor) -> bool:
     return bias.shape == weight.shape[:1] and bias.dtype == weight.dtype
-
-
-def _pair(value: Any) -> Pair:
-    return (value, value) if isinstance(value, int) else (value[0], value[-1])  # of one number or two

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from metamtl.engine.convolution import convolved
+from metamtl.engine.pooling import pooled
 from metamtl.engine.rectifier import leaky_rectified, rectified
 
 _OWN: Mapping[Any, Callable[..., Tensor | None]] = {
@@ -19,11 +20,13 @@ _OWN: Mapping[Any, Callable[..., Tensor | None]] = {
     torch.relu: rectified,
     Tensor.relu: rectified,
     F.leaky_relu: leaky_rectified,
+    F.max_pool2d: pooled,
+    torch.max_pool2d: pooled,
 }
 
 
 class Operators(TorchFunctionMode):
-    """While it is entered, convolutions and rectifiers are the engine's, in whatever module they are called.
+    """While it is entered, convolutions, rectifiers and max-pooling are the engine's, in whatever module called.
 
     What an operator leaves to torch, for which it gives None, other devices and functions under transforms of
     torch.func that a learner takes itself stay as they are.
