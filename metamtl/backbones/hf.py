@@ -44,9 +44,16 @@ class PretrainedEncoder(nn.Module):
         self.projection = nn.Identity() if projection is None else nn.Linear(width, projection)
         self.features = width if projection is None else projection
         self.frozen, self.of_words = frozen, False
-        longest = getattr(self.encoder.config, "max_position_embeddings", input_shape[0])
+        longest = self._longest(input_shape[0])
         if input_shape[0] > longest:
             raise UsageError(f"data.length={input_shape[0]}: backbone.model={model} reads {longest} pieces at most.")
+
+    def _longest(self, unlimited: int) -> int:
+        """How many pieces the model has positions for, or `unlimited` where it has none of its own."""
+        longest = int(getattr(self.encoder.config, "max_position_embeddings", unlimited))
+        places = getattr(getattr(self.encoder, "embeddings", None), "position_embeddings", None)
+        before = getattr(places, "padding_idx", None)  # RoBERTa counts positions from after its padding
+        return longest if before is None else longest - before - 1
 
     def train(self, mode: bool = True) -> PretrainedEncoder:
         """As usual, but for the encoder, which always runs as at test."""

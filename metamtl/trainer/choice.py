@@ -15,6 +15,7 @@ from metamtl.config.library import Library
 from metamtl.data.batch import Preparation
 from metamtl.data.classes import ClassSource
 from metamtl.data.examples import ExampleSource
+from metamtl.data.family import Classification
 from metamtl.data.source import Source
 from metamtl.errors import UsageError
 from metamtl.runs.metric_names import lower_is_better
@@ -65,7 +66,7 @@ def measures(path: Path, target: Source, count: int) -> dict[str, Any]:
         x = prepare.every_input(target.gather(items[labels >= 0]))
         features = trained.network.query(x, head=False)
         found = {"logme": logme(features, y[y >= 0]), "h_score": h_score(features, y[y >= 0])}
-        if trained.network.head is not None:
+        if trained.network.head is not None and isinstance(trained.family, Classification):
             found["leep"] = leep(trained.network.query(x).softmax(1), y[y >= 0])
     return found
 

@@ -27,6 +27,7 @@ from metamtl.opening import open_sources
 from metamtl.registry import lookup
 from metamtl.runs import checkpoints
 from metamtl.runs.folder import RunFolder
+from metamtl.runs.metric_names import in_percent
 from metamtl.runs.result import Result, read_result, summary, write_result
 from metamtl.runs.sequence_plots import plot_sequence
 from metamtl.trainer import checkpoint
@@ -133,8 +134,8 @@ def _write(
     result["sequence"] = {"stages": names, **sequence_figures(matrix, [one["ci95"] for one in means[-1]])}
     checkpoint.save_best(run, families.module, int(result["train"]["steps"]))
     write_result(run, result, figures)
-    plot_sequence(run, matrix.tolist(), names)
-    print(*said(families, result), _said(result["sequence"]), sep="\n")
+    plot_sequence(run, matrix.tolist(), names, metric)
+    print(*said(families, result), _said(result["sequence"], metric), sep="\n")
     print(f"result {run.result_file}")
 
 
@@ -164,9 +165,11 @@ def _result(
     return result, figures
 
 
-def _said(record: Mapping[str, Any]) -> str:
-    parts = [f"ACC {100 * record['acc']['mean']:.2f}% ± {100 * record['acc']['ci95']:.2f}"]
+def _said(record: Mapping[str, Any], metric: str) -> str:
+    mean, scale, digits = ("ACC", 100, 2) if in_percent(metric) else (f"mean {metric}", 1, 4)
+    acc = {key: f"{scale * record['acc'][key]:.{digits}f}" for key in ("mean", "ci95")}
+    parts = [f"{mean} {acc['mean']}{'%' if scale == 100 else ''} ± {acc['ci95']}"]
     for key, name in (("bwt", "BWT"), ("fwt", "FWT"), ("forgetting", "forgetting")):
         if record[key] is not None:
-            parts.append(f"{name} {100 * record[key]:+.2f}")
+            parts.append(f"{name} {scale * record[key]:+.{digits}f}")
     return f"after {len(record['stages'])} stages: {', '.join(parts)}"

@@ -120,3 +120,13 @@ def test_a_learner_with_nothing_to_train_is_told_what_to_change(saved: Path, tmp
     for change in ("trainer.steps=0", "backbone.projection=4", "backbone.frozen=false"):
         config = compose(["algo=protonet", *options, *small, change])
         build_families(config, open_sources(config))
+
+
+def test_positions_that_a_model_keeps_for_its_padding_are_not_offered(tmp_path: Path) -> None:
+    sizes = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+    config = transformers.RobertaConfig(vocab_size=20, max_position_embeddings=10, pad_token_id=1, **sizes)
+    transformers.RobertaModel(config).save_pretrained(tmp_path)
+    pieces = torch.full((1, 8), 5)
+    assert encoder(tmp_path, input_shape=(8,))(pieces).shape == (1, 8)
+    with pytest.raises(UsageError, match="reads 8 pieces at most"):
+        encoder(tmp_path, input_shape=(9,))

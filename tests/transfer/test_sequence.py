@@ -35,7 +35,7 @@ STRATEGIES = ("none", "ewc", "si", "lwf", "replay", "agem")
 
 @pytest.fixture(autouse=True)
 def _no_sequence_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sequence, "plot_sequence", lambda run, matrix, names: None)
+    monkeypatch.setattr(sequence, "plot_sequence", lambda run, matrix, names, metric: None)
 
 
 def record(run: Path) -> dict[str, Any]:
@@ -224,3 +224,11 @@ def test_lamaml_second_order_agrees_with_finite_differences() -> None:
         return value
 
     assert found == pytest.approx((at(1e-6) - at(-1e-6)) / 2e-6, rel=1e-4)
+
+
+def test_figures_that_are_no_shares_are_not_said_in_percent() -> None:
+    figures = sequence_figures(np.array([[3.0, 3.0], [1.0, 2.5], [1.5, 0.5]]), [0.03, 0.04])
+    in_shares = sequence._said({"stages": ["a", "b"], **figures}, "accuracy")
+    assert in_shares.startswith("after 2 stages: ACC 100.00% ± 2.50, BWT +50.00")
+    in_errors = sequence._said({"stages": ["a", "b"], **figures}, "mse")
+    assert in_errors.startswith("after 2 stages: mean mse 1.0000 ± 0.0250, BWT +0.5000")
