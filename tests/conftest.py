@@ -13,6 +13,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 @pytest.fixture(scope="session")
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where data is packed once a session, or once for all in the folder METAMTL_TEST_CACHE."""
-    kept = os.environ.get("METAMTL_TEST_CACHE")
-    return Path(kept) if kept else tmp_path_factory.mktemp("cache")
+    """Where data is packed once for all processes of a session, or for all sessions in METAMTL_TEST_CACHE."""
+    if kept := os.environ.get("METAMTL_TEST_CACHE"):
+        return Path(kept)
+    own = tmp_path_factory.getbasetemp()
+    return (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "cache"
