@@ -77,8 +77,8 @@ def build_parts(
     if backbone is None:
         torch.manual_seed(seed)
     learner = build_learner(config, family, tuple(source.input_shape), transfer, backbone).to(device, dtype)
-    if device.type == "cpu":  # the layout in which the engine's convolutions copy no kernels
-        learner.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    if device.type == "cpu":
+        _lay_out(learner)
     _refuse_unknown_stages(config, [stage.name for stage in learner.stages[:-1]])
     _refuse_nothing_to_train(config, learner)
     _refuse_labelled_examples(config, source, learner)
@@ -90,6 +90,13 @@ def build_parts(
     engine = Engine(learner, learner.network, plan, noise_seed=seed)
     preparation = Preparation(source.preprocessing, device, dtype)
     return Parts(config, source, family, learner, engine, preparation, device, train_shape, test_shape, transfer)
+
+
+def _lay_out(learner: Learner) -> None:
+    """Lays kernels out as the engine's convolutions take them without a copy, the channels last."""
+    for weight in (*learner.parameters(), *learner.buffers()):  # buffers: what transfer froze
+        if weight.dim() == 4:
+            weight.data = weight.data.contiguous(memory_format=torch.channels_last)
 
 
 def build_learner(

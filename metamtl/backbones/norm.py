@@ -159,13 +159,14 @@ def _each(native: Callable[..., tuple[Tensor, Tensor, Tensor]], *tensors: Tensor
     """A map and two rows of values of every task, joined in the layout that the first map has."""
     maps = tensors[0]
     if len(maps) == 1:
-        y, a, b = native(*(tensor[0] for tensor in tensors))
-        return y[None], a[None], b[None]
-    if maps.device.type != "cpu":
-        return _as_channels(native, *tensors)
-    results = [native(*of_task) for of_task in zip(*(tensor.unbind() for tensor in tensors), strict=True)]
-    every, first, second = zip(*results, strict=True)
-    return torch.cat(every).view(maps.shape), torch.stack(first), torch.stack(second)
+        y, a, b = (found[None] for found in native(*(tensor[0] for tensor in tensors)))
+    elif maps.device.type != "cpu":
+        y, a, b = _as_channels(native, *tensors)
+    else:
+        results = [native(*of_task) for of_task in zip(*(tensor.unbind() for tensor in tensors), strict=True)]
+        every, first, second = zip(*results, strict=True)
+        y, a, b = torch.cat(every).view(maps.shape), torch.stack(first), torch.stack(second)
+    return y.detach(), a.detach(), b.detach()
 
 
 def _as_channels(

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch._C import _functorch as functorch
 from torch._functorch.pyfunctorch import temporarily_pop_interpreter_stack
+from torch._functorch.utils import unwrap_dead_wrappers
 
 _TASK: ContextVar[Tensor | None] = ContextVar("metamtl_task", default=None)
 
@@ -55,7 +56,8 @@ class OfTasks(torch.autograd.Function):
 
     Under `vmap`, which gives every task an axis of length one, the tasks take that axis. So there is one form for tasks
     alone and together, of which autograd and torch.func's transforms take derivatives alike. What is not a tensor is
-    the same for all tasks and is kept as `ctx.constants`; the tensors given are saved.
+    the same for all tasks and is kept as `ctx.constants`; the tensors given are saved. `forward` detaches what it
+    gives: torch lets nobody change a view made there in place, as networks do that rectify or add in place.
     """
 
     @staticmethod
@@ -76,7 +78,10 @@ class OfTasks(torch.autograd.Function):
 
         At every call torch's own way binds a signature and flattens trees, in more time than small kernels take.
         """
+        if torch.compiler.is_compiling():  # by the compiler that knows torch's own way alone
+            return cls.apply(*inputs)  # type: ignore[no-untyped-call]
         level = functorch.maybe_current_level()
+        inputs = unwrap_dead_wrappers(inputs)  # those of transforms that are over, which the function of a `vjp` keeps
         if level is None:
             return super(torch.autograd.Function, cls).apply(*inputs)  # type: ignore[misc]
         if level > 1 or not is_vectorised():  # transforms that a learner uses itself

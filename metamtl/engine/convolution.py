@@ -13,7 +13,7 @@ whose arithmetic a call of a kernel outweighs, are one matrix product of all tas
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
@@ -50,7 +50,7 @@ class Convolve(OfTasks):
     @staticmethod
     def forward(x: Tensor, w: Tensor, geometry: Geometry) -> Tensor:
         """The outputs."""
-        return _outputs(x, w, geometry)
+        return _outputs(x, w, geometry).detach()
 
     @staticmethod
     def backward(ctx: Any, *slopes: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
@@ -69,7 +69,7 @@ class InputSlope(OfTasks):
     @staticmethod
     def forward(g: Tensor, w: Tensor, geometry: Geometry) -> Tensor:
         """The inputs' slopes."""
-        return _input_slope(g, w, geometry)
+        return _input_slope(g, w, geometry).detach()
 
     @staticmethod
     def backward(ctx: Any, *slopes: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
@@ -88,7 +88,7 @@ class WeightSlope(OfTasks):
     @staticmethod
     def forward(x: Tensor, g: Tensor, geometry: Geometry) -> Tensor:
         """The weights' slopes."""
-        return _weight_slope(x, g, geometry)
+        return _weight_slope(x, g, geometry).detach()
 
     @staticmethod
     def backward(ctx: Any, *slopes: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
@@ -117,7 +117,7 @@ def _outputs(x: Tensor, w: Tensor, geometry: Geometry) -> Tensor:
     def native(x: Tensor, w: Tensor) -> Tensor:
         return F.conv2d(x, w, None, geometry.stride, geometry.padding)
 
-    return _each(native, x, w, w.shape[1], geometry.outputs)
+    return _each(native, x, w)
 
 
 def _input_slope(g: Tensor, w: Tensor, geometry: Geometry) -> Tensor:
@@ -127,7 +127,7 @@ def _input_slope(g: Tensor, w: Tensor, geometry: Geometry) -> Tensor:
     def native(g: Tensor, w: Tensor) -> Tensor:
         return _native_slope(g, unread(g, (len(g), w.shape[1], *geometry.sides)), w, geometry, 0)
 
-    return _each(native, g, w, w.shape[2], geometry.sides)
+    return _each(native, g, w)
 
 
 def _weight_slope(x: Tensor, g: Tensor, geometry: Geometry) -> Tensor:
@@ -147,12 +147,9 @@ def _native_slope(g: Tensor, x: Tensor, w: Tensor, geometry: Geometry, which: in
     return found
 
 
-def _each(
-    native: Callable[[Tensor, Tensor], Tensor], maps: Tensor, w: Tensor, channels: int, sides: Sequence[int]
-) -> Tensor:
+def _each(native: Callable[[Tensor, Tensor], Tensor], maps: Tensor, w: Tensor) -> Tensor:
     """`native` of every task's maps and weights; at once for tasks that share their weights."""
-    tasks = len(maps)
-    if tasks == 1 or w.stride(0) == 0:
+    if len(maps) == 1 or w.stride(0) == 0:
         together = native(maps.flatten(0, 1), w[0])
         return together.view(*maps.shape[:2], *together.shape[1:])
     results = [native(of_task, weights) for of_task, weights in zip(maps.unbind(), w.unbind(), strict=True)]
@@ -212,10 +209,10 @@ def convolved(
     dilation: Any = 1,
     groups: int = 1,
 ) -> Tensor | None:
-    """`conv2d` of maps [N, C, H, W]; None for groups, dilation, mixed precision and what torch refuses."""
+    """`conv2d` of maps [N, C, H, W]; None for groups, dilation, mixed or complex numbers and what torch refuses."""
     plain = groups == 1 and pair(dilation) == (1, 1) and not isinstance(padding, str)
     fits = plain and input.dim() == weight.dim() == 4 and input.shape[1] == weight.shape[1]
-    fits = fits and input.dtype == weight.dtype and (bias is None or _fits(bias, weight))
+    fits = fits and input.dtype == weight.dtype and not input.is_complex() and (bias is None or _fits(bias, weight))
     if not fits or torch.is_autocast_enabled("cpu"):
         return None
     sides, kernel = (input.shape[2], input.shape[3]), (weight.shape[2], weight.shape[3])

@@ -13,7 +13,10 @@ Pair = tuple[int, int]  # of rows and of columns
 
 def pair(value: Any) -> Pair:
     """What an option of one number or of two says."""
-    return (value, value) if isinstance(value, int) else (value[0], value[-1])
+    if not isinstance(value, tuple | list):
+        return value, value
+    rows, columns = value if len(value) > 1 else value * 2
+    return rows, columns
 
 
 def unread(like: Tensor, shape: Sequence[int]) -> Tensor:

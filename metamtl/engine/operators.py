@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
+from metamtl.backbones.vectorised import is_vectorised
 from metamtl.engine.convolution import convolved
 from metamtl.engine.pooling import pooled
 from metamtl.engine.rectifier import leaky_rectified, rectified
@@ -29,7 +30,7 @@ class Operators(TorchFunctionMode):
     """While it is entered, convolutions, rectifiers and max-pooling are the engine's, in whatever module called.
 
     What an operator leaves to torch, for which it gives None, other devices and functions under transforms of
-    torch.func that a learner takes itself stay as they are.
+    torch.func that a learner takes itself, vectorised or not, stay as they are.
     """
 
     def __torch_function__(
@@ -45,11 +46,11 @@ class Operators(TorchFunctionMode):
         return function(*arguments, **named)
 
 
-def _is_cpu(first: Tensor | None = None, *others: Any, input: Tensor | None = None, **named: Any) -> bool:
+def _is_cpu(first: Any = None, *others: Any, input: Any = None, **named: Any) -> bool:
     tensor = input if first is None else first
-    return tensor is not None and tensor.device.type == "cpu"
+    return isinstance(tensor, Tensor) and tensor.device.type == "cpu"
 
 
 def _is_transformed() -> bool:
-    """Whether torch.func transforms within the engine's `vmap`: pooling then takes no maps with channels last."""
-    return (torch._C._functorch.maybe_current_level() or 0) > 1
+    """Whether a learner transforms by torch.func itself: the engine's operators have no derivatives forward."""
+    return (torch._C._functorch.maybe_current_level() or 0) > is_vectorised()

@@ -49,37 +49,46 @@ class Pool(OfTasks):
         return Scatter.of(channels_last(slopes[0]), ctx.saved_tensors[0], ctx.window), None
 
 
-class Scatter(OfTasks):
+class _ByPlaces(OfTasks):
+    """An operation that is linear in the first of its inputs, which its derivatives then need not."""
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
+        """Keeps the places."""
+        _, places, ctx.window = inputs
+        ctx.save_for_backward(places)
+
+
+class Scatter(_ByPlaces):
     """S: values at places [T, N, C, H', W'] to maps [T, N, C, H, W], those that fall on one place added up."""
 
     @staticmethod
     def forward(g: Tensor, places: Tensor, window: Window) -> Tensor:
         """The maps."""
-        merged, shape = g.flatten(0, 1), (*g.shape[:3], *window.sides)
-        pooled = unread(g, (len(merged), *shape[2:]))  # whose size alone is asked for
+        merged = g.flatten(0, 1)
+        pooled = unread(g, (*merged.shape[:2], *window.sides))  # whose size alone is asked for
         backward = torch.ops.aten.max_pool2d_with_indices_backward
-        maps: Tensor = backward(merged, pooled, *window[:5], places.flatten(0, 1))
-        return maps.view(shape)
+        return _apart(backward(merged, pooled, *window[:5], places.flatten(0, 1)), g)
 
     @staticmethod
     def backward(ctx: Any, *slopes: Tensor) -> tuple[Tensor, None, None]:
         """G(v)."""
-        return Gather.of(channels_last(slopes[0]), ctx.saved_tensors[1], *ctx.constants), None, None
+        return Gather.of(channels_last(slopes[0]), ctx.saved_tensors[0], ctx.window), None, None
 
 
-class Gather(OfTasks):
+class Gather(_ByPlaces):
     """G: the values of maps [T, N, C, H, W] at places [T, N, C, H', W']."""
 
     @staticmethod
     def forward(v: Tensor, places: Tensor, window: Window) -> Tensor:
         """The values."""
         found = pixels(v).gather(2, pixels(places))
-        return found.view(*places.shape[:2], *places.shape[3:], places.shape[2]).movedim(-1, 2)
+        return found.view(*places.shape[:2], *places.shape[3:], places.shape[2]).movedim(-1, 2).detach()
 
     @staticmethod
     def backward(ctx: Any, *slopes: Tensor) -> tuple[Tensor, None, None]:
         """S(g)."""
-        return Scatter.of(channels_last(slopes[0]), ctx.saved_tensors[1], *ctx.constants), None, None
+        return Scatter.of(channels_last(slopes[0]), ctx.saved_tensors[0], ctx.window), None, None
 
 
 def pooled(
@@ -104,4 +113,4 @@ def pooled(
 
 
 def _apart(maps: Tensor, like: Tensor) -> Tensor:
-    return maps.view(*like.shape[:2], *maps.shape[1:])
+    return maps.view(*like.shape[:2], *maps.shape[1:]).detach()

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
 from torch import Tensor
 
-from metamtl.backbones.norm import BatchNormalise, Normalise
+from metamtl.backbones.norm import BatchNorm, BatchNormalise, Normalise
 
 EPSILON = 1e-5
 
@@ -49,3 +51,13 @@ def test_tasks_are_normalised_apart(shared: bool) -> None:
         w, b = (weight, bias) if shared else (weight[task], bias[task])
         wanted = Normalise.apply(x[task], w, b, EPSILON)[0]  # type: ignore[no-untyped-call]
         torch.testing.assert_close(found[task], wanted, rtol=1e-12, atol=1e-12)
+
+
+def test_torchs_compiler_takes_it() -> None:
+    torch.manual_seed(0)
+    layer, x = BatchNorm(3).double(), drawn(4, 3, 2, 2)
+
+    def slope(layer: Callable[[Tensor], Tensor]) -> Tensor:
+        return torch.autograd.grad(layer(x).pow(3).sum(), x)[0]
+
+    torch.testing.assert_close(slope(torch.compile(layer, backend="eager")), slope(layer), rtol=1e-12, atol=1e-12)
