@@ -53,4 +53,5 @@ def _is_cpu(first: Any = None, *others: Any, input: Any = None, **named: Any) ->
 
 def _is_transformed() -> bool:
     """Whether a learner transforms by torch.func itself: the engine's operators have no derivatives forward."""
-    return (torch._C._functorch.maybe_current_level() or 0) > is_vectorised()
+    engines = 1 if is_vectorised() else 0
+    return (torch._C._functorch.maybe_current_level() or 0) > engines
