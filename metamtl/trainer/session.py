@@ -12,6 +12,8 @@ import torch
 from metamtl.data.source import Source
 from metamtl.engine.plan import Plan, resumed_plan
 from metamtl.engine.world import World, join_world
+from metamtl.evaluation.choice import with_options
+from metamtl.evaluation.pictures import draw_pictures
 from metamtl.evaluation.report import said, tested
 from metamtl.families import Families, build_families
 from metamtl.opening import fingerprint_of
@@ -20,7 +22,7 @@ from metamtl.runs.config_file import write_config
 from metamtl.runs.folder import RunFolder
 from metamtl.runs.metrics import MetricStream
 from metamtl.runs.plots import plot_curves
-from metamtl.runs.result import Result, write_result
+from metamtl.runs.result import Record, Result, write_result
 from metamtl.trackers.group import TrackerGroup, build_trackers
 from metamtl.trainer import checkpoint
 from metamtl.trainer.loop import Trainer
@@ -147,11 +149,21 @@ def _test(
         write_result(run, result, figures)
         plot_curves(run)
         plot_affinity(run)
+        _draw(run, families, result)
         print(*said(families, result), sep="\n")
         if "selection" in result:
             print(described(result["selection"]))
         print(f"result {run.result_file}")
     return result
+
+
+def _draw(run: RunFolder, families: Families, result: Result) -> None:
+    tasks = families.config["trainer"]["pictures"]
+    for name, parts in families.each.items() if tasks else ():
+        record: Record = result if families.weighting is None else result["families"][name]
+        options = record["choices"][0]["options"] if "choices" in record else {}
+        shown = with_options(parts, options) if options else parts
+        draw_pictures(shown, run.plots, families.prefix(name).replace("/", "-"), tasks)
 
 
 def _best_weights(run: RunFolder | None, families: Families, step: int | None) -> dict[str, Any] | None:

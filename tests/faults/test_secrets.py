@@ -12,6 +12,7 @@ from tests.faults.said import said
 TINY = (
     "algo=maml", "data=sinusoid", "engine=loop", "backbone.hidden=[4]", "algo.inner_steps=1", "trainer.steps=2",
     "trainer.meta_batch=1", "trainer.device=cpu", "eval.val_episodes=2", "eval.episodes=4", "eval.gap_episodes=0",
+    "trainer.pictures=0",
 )  # fmt: skip
 
 

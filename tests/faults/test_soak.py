@@ -17,6 +17,7 @@ TINY = (
     "eval.val_episodes=2",
     "eval.episodes=2",
     "eval.gap_episodes=0",
+    "trainer.pictures=0",
     "trainer.threads=1",
     "algo.inner_steps=1",
     "algo.test_steps=1",

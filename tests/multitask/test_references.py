@@ -16,7 +16,7 @@ from metamtl.trainer.run import train_run
 from tests.multitask.test_families import WAVES
 
 SMALL = [*WAVES, "references=auto", "trainer.steps=2", "trainer.validate_every=1", "eval.episodes=10"]
-SMALL += ["eval.val_episodes=4", "eval.gap_episodes=0"]
+SMALL += ["eval.val_episodes=4", "eval.gap_episodes=0", "trainer.pictures=0"]
 
 
 def run(tmp_path: Path, *more: str) -> dict[str, RunFolder]:

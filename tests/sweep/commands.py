@@ -27,6 +27,7 @@ TINY = (
     "eval.val_episodes=2",
     "eval.episodes=4",
     "eval.gap_episodes=0",
+    "trainer.pictures=0",
     "space.algo.inner_lr=log(1e-4,1e-2)",
 )
 

@@ -30,6 +30,7 @@ _ALL = (
     "eval.val_episodes=10",
     "eval.episodes=20",
     "eval.gap_episodes=10",
+    "trainer.pictures=0",
 )
 _IMAGES = (
     "data=folder",

@@ -36,6 +36,7 @@ DIGITS = (
     "trainer.batch_size=8",
     "trainer.device=cpu",
     "trainer.threads=1",
+    "trainer.pictures=0",
 )
 # strategies that need maps, and so another network on other data
 IMAGES = {"attention"}
