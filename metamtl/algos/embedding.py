@@ -59,7 +59,8 @@ class EmbeddingLearner(Learner):
     def fitted(self, features: Tensor, labels: Tensor, ways: int) -> Any:
         """`fit` in single precision or better, whatever the network ran in; words are examples one after another."""
         with torch.autocast(features.device.type, enabled=False):
-            return self.fit(at_least_single(features).flatten(0, -2), labels.flatten(), ways)
+            leading = features.dim() - 2  # of examples, or of examples and their words
+        return self.fit(at_least_single(features).flatten(0, leading), labels.flatten(0, leading), ways)
 
     def scored(self, rule: Any, features: Tensor) -> Tensor:
         """`score` in single precision or better, whatever the network ran in."""
