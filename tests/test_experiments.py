@@ -18,9 +18,10 @@ EXPERIMENTS = sorted(name for name in Library.load().groups["experiment"] if nam
 TEXTS = ("clinc150", "snips", "fewrel", "crossner")
 # data sets that the default suite does not download
 NEEDS_FILES = {"omniglot", "cifar_fs", "digit_domain", "digit_shift", "multimnist", "table", "pets", "fsdd", *TEXTS}
-QUICK = {"omniglot/maml_5w1s", "omniglot/protonet_5w1s"}  # of those on real data, what the default suite runs
+QUICK = {"omniglot/protonet_5w1s"}  # of those on real data, what the default suite runs
 SLOW = {"multitask/five_tables", "multitask/multimnist_noise"}  # like others that it does run, and longer
 SLOW |= {"fewshot/clinc150_minilm", "fewshot/crossner", "fewshot/fewrel", "multitask/spoken_digits", "multitask/tables"}
+SLOW |= {"multitask/pets", "multitask/multimnist", "transfer/crossmodal_digits", "continual/split_digits"}
 SLOW |= {"transfer/alphabets", "transfer/intents", "continual/permuted_digits", "continual/split_digits_told"}
 
 

@@ -55,7 +55,7 @@ class MANN(SequenceLearner):
 
     def answer(self, kept: tuple[Memory, Tensor], features: Tensor) -> Tensor:
         """Logits [Q, ways] of each query as the next example."""
-        queries = len(features)
+        queries = features.shape[0]  # not len(), which an exported program would keep
         memory = Memory(*(part.expand(queries, *part.shape[1:]) for part in kept[0]))
         return self._outputs(self.memory(torch.cat([features, kept[1].expand(queries, -1)], 1), memory))
 

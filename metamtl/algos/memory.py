@@ -77,8 +77,12 @@ class LeastRecentlyUsed(nn.Module):
 
 def least_used(usage: Tensor, heads: int) -> Tensor:
     """Weights [N, heads, M]: head j's is one at the row of j-th least usage [N, M], the first of equal ones."""
-    order = torch.argsort(usage, dim=1, stable=True)[:, :heads]
-    return F.one_hot(order, usage.shape[1]).to(usage.dtype)  # equation 6
+    found = []
+    for _ in range(heads):  # not sorted: ONNX has no stable sort
+        one = F.one_hot(usage.argmin(1), usage.shape[1])
+        usage = usage.masked_fill(one > 0, torch.inf)
+        found.append(one.to(usage.dtype))
+    return torch.stack(found, 1)  # equation 6
 
 
 def normalised(vectors: Tensor) -> Tensor:

@@ -121,7 +121,7 @@ class SNAIL(SequenceLearner):
 
     def answer(self, kept: list[Tensor], features: Tensor) -> Tensor:
         """Logits [Q, ways] of queries as last tokens, their labels left blank."""
-        tokens = torch.cat([features, features.new_zeros(len(features), self.family.outputs)], 1)
+        tokens = torch.cat([features, features.new_zeros(features.shape[0], self.family.outputs)], 1)
         for block, before in zip(self.blocks, kept, strict=True):
             assert isinstance(block, Block)
             tokens = block.last(tokens, before)

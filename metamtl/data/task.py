@@ -28,7 +28,7 @@ def at_least_single(values: Tensor) -> Tensor:
 
 def size(values: Tensors, axis: int = 0) -> int:
     """Length of an axis that all tensors share."""
-    return int((next(iter(values.values())) if isinstance(values, dict) else values).shape[axis])
+    return (next(iter(values.values())) if isinstance(values, dict) else values).shape[axis]
 
 
 def on_each(values: Tensors, change: Callable[[Tensor], Tensor]) -> Tensors:

@@ -99,7 +99,15 @@ def _draw_places(panel: Axes, shown: OneTask) -> None:
         for first, marker, size in ((True, "*", 150), (False, "s" if later else "o", 22)):
             part = own & ((np.arange(len(own)) < shown.support) == first)
             edge = ["black" if bad else "white" for bad in wrong[part]]
-            panel.scatter(shown.places[part, 0], shown.places[part, 1], c=colour, marker=marker, s=size, edgecolors=edge, linewidths=0.8)
+            panel.scatter(
+                shown.places[part, 0],
+                shown.places[part, 1],
+                c=colour,
+                marker=marker,
+                s=size,
+                edgecolors=edge,
+                linewidths=0.8,
+            )
     panel.set_xticks([])
     panel.set_yticks([])
     panel.set_title("features of one test task: stars are labelled,\nblack rings are mistaken", loc="left", fontsize=9)
