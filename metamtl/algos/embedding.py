@@ -60,7 +60,7 @@ class EmbeddingLearner(Learner):
         """`fit` in single precision or better, whatever the network ran in; words are examples one after another."""
         with torch.autocast(features.device.type, enabled=False):
             leading = features.dim() - 2  # of examples, or of examples and their words
-        return self.fit(at_least_single(features).flatten(0, leading), labels.flatten(0, leading), ways)
+            return self.fit(at_least_single(features).flatten(0, leading), labels.flatten(0, leading), ways)
 
     def scored(self, rule: Any, features: Tensor) -> Tensor:
         """`score` in single precision or better, whatever the network ran in."""

@@ -45,8 +45,8 @@ def completed(settings: Mapping[str, Any]) -> dict[str, Any]:
         option = options[group].get(name)
         if option is not None:
             own = option.raw.get(group, {}) if group == "algo" else option.raw
-            plain = {key: value for key, value in own.items() if key != "about" and not _is_reference(value)}
-            found[group] = {**plain, **settings[group]}
+            later = {key: value for key, value in own.items() if key != "about" and not _is_reference(value)}
+            found[group] = {**settings[group], **{key: later[key] for key in later if key not in settings[group]}}
     return found
 
 

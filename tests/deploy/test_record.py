@@ -52,6 +52,7 @@ def test_a_model_of_an_earlier_version_takes_the_defaults_of_keys_that_came_late
     complete = completed(older)
     assert complete["algo"] == {**settings["algo"], "inner_lr": 0.7}
     assert all(key in complete[group] for group, key in removed.items())
+    assert all(list(completed(settings)[group]) == list(settings[group]) for group in removed)  # in their order
     build_for_use(older, INPUTS, "cpu")
 
 
