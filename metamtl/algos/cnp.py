@@ -19,7 +19,7 @@ from torch.distributions import Normal
 from metamtl.algos.embedding import EmbeddingLearner
 from metamtl.algos.protonet import class_means
 from metamtl.data.family import Regression
-from metamtl.data.task import Task
+from metamtl.data.task import Task, size
 from metamtl.registry import register
 
 _LEAST_DEVIATION = 0.1  # of the Gaussian, as the authors' code has it
@@ -51,7 +51,7 @@ class CNP(EmbeddingLearner):
         """The Gaussian's mean [Q, targets], or logits [Q, ways] (equation 3)."""
         if self.targets:
             return self.gaussian(rule, features).mean
-        ways, queries = len(rule), features.shape[0]  # a length of its own when exported, which len() would fix
+        ways, queries = len(rule), size(features)
         of_class = torch.cat([rule, rule.mean(0, keepdim=True).expand(ways, -1)], 1)
         pairs = [features.unsqueeze(1).expand(-1, ways, -1), of_class.unsqueeze(0).expand(queries, -1, -1)]
         scores: Tensor = self.decoder(torch.cat(pairs, 2))
@@ -59,7 +59,7 @@ class CNP(EmbeddingLearner):
 
     def gaussian(self, rule: Tensor, features: Tensor) -> Normal:
         """Of the targets [Q, targets], given r."""
-        found = self.decoder(torch.cat([features, rule.expand(features.shape[0], -1)], 1))
+        found = self.decoder(torch.cat([features, rule.expand(size(features), -1)], 1))
         mean, spread = found.chunk(2, 1)
         deviation = _LEAST_DEVIATION + (1 - _LEAST_DEVIATION) * F.softplus(spread)
         return Normal(mean, deviation, validate_args=False)

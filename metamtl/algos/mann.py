@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from metamtl.algos.labelled_sequence import SequenceLearner, in_order
 from metamtl.algos.memory import LeastRecentlyUsed, Memory
-from metamtl.data.task import Examples, Minibatch, Task, at_least_single, joined
+from metamtl.data.task import Examples, Minibatch, Task, at_least_single, joined, size
 from metamtl.engine.outcome import Outcome
 from metamtl.errors import UsageError
 from metamtl.registry import register
@@ -55,7 +55,7 @@ class MANN(SequenceLearner):
 
     def answer(self, kept: tuple[Memory, Tensor], features: Tensor) -> Tensor:
         """Logits [Q, ways] of each query as the next example."""
-        queries = features.shape[0]  # not len(), which an exported program would keep
+        queries = size(features)
         memory = Memory(*(part.expand(queries, *part.shape[1:]) for part in kept[0]))
         return self._outputs(self.memory(torch.cat([features, kept[1].expand(queries, -1)], 1), memory))
 

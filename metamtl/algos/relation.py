@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from metamtl.algos.embedding import EmbeddingLearner
 from metamtl.backbones.norm import norm_layer
-from metamtl.data.task import Examples
+from metamtl.data.task import Examples, size
 from metamtl.errors import UsageError
 from metamtl.registry import register
 
@@ -62,7 +62,7 @@ class RelationNet(EmbeddingLearner):
 
     def score(self, rule: Tensor, features: Tensor) -> Tensor:
         """Relation scores [Q, ways], each in [0, 1] (equation 1)."""
-        queries, ways = features.shape[0], len(rule)  # not len(), which an exported program would keep
+        queries, ways = size(features), len(rule)
         of_class = rule.view(1, ways, *self.map_shape).expand(queries, -1, -1, -1, -1)
         of_query = features.view(queries, 1, *self.map_shape).expand(-1, ways, -1, -1, -1)
         pairs = torch.cat([of_class, of_query], 2).flatten(0, 1)

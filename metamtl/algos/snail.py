@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from metamtl.algos.labelled_sequence import SequenceLearner
+from metamtl.data.task import size
 from metamtl.errors import UsageError
 from metamtl.registry import register
 
@@ -121,7 +122,7 @@ class SNAIL(SequenceLearner):
 
     def answer(self, kept: list[Tensor], features: Tensor) -> Tensor:
         """Logits [Q, ways] of queries as last tokens, their labels left blank."""
-        tokens = torch.cat([features, features.new_zeros(features.shape[0], self.family.outputs)], 1)
+        tokens = torch.cat([features, features.new_zeros(size(features), self.family.outputs)], 1)
         for block, before in zip(self.blocks, kept, strict=True):
             assert isinstance(block, Block)
             tokens = block.last(tokens, before)

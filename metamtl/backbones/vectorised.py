@@ -31,6 +31,11 @@ def is_vectorised() -> bool:
     return _TASK.get() is not None
 
 
+def is_transformed() -> bool:
+    """Whether a learner transforms by torch.func itself, beyond the engine's `vmap`."""
+    return (functorch.maybe_current_level() or 0) > is_vectorised()
+
+
 def batched_number() -> Tensor:
     """A tensor [] that is known to have the task axis, for operators that must give their outputs one."""
     number = _TASK.get()
@@ -84,7 +89,7 @@ class OfTasks(torch.autograd.Function):
         inputs = unwrap_dead_wrappers(inputs)  # those of transforms that are over, which the function of a `vjp` keeps
         if level is None:
             return super(torch.autograd.Function, cls).apply(*inputs)  # type: ignore[misc]
-        if level > 1 or not is_vectorised():  # transforms that a learner uses itself
+        if is_transformed():
             return cls.apply(*inputs)  # type: ignore[no-untyped-call]
         tasks = len(functorch._unwrap_batched(batched_number(), level)[0])
         parts = [

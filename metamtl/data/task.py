@@ -27,7 +27,7 @@ def at_least_single(values: Tensor) -> Tensor:
 
 
 def size(values: Tensors, axis: int = 0) -> int:
-    """Length of an axis that all tensors share."""
+    """Length of an axis that all tensors share; it stays free in an exported program, where `len` would fix it."""
     return (next(iter(values.values())) if isinstance(values, dict) else values).shape[axis]
 
 

@@ -111,11 +111,8 @@ class _Recomputed(torch.autograd.Function):
     def backward(ctx: Any, *slopes: Tensor) -> tuple[Tensor | None, ...]:
         """The gradients of the values before the step, and of the parameters."""
         before = [value.detach().requires_grad_() for value in ctx.saved_tensors]
-        with (
-            torch.enable_grad(),
-            ctx.again.moment(),
-            Operators(),
-        ):  # the task itself is over, and its choices with it
+        # the task itself is over, and its choices with it
+        with torch.enable_grad(), ctx.again.moment(), Operators():
             after = ctx.function(*before)
         # the graph of what the step uses beside its weights serves the other steps too
         inputs = [*before, *ctx.again.parameters]

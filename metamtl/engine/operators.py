@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from metamtl.backbones.vectorised import is_vectorised
+from metamtl.backbones.vectorised import is_transformed
 from metamtl.engine.convolution import convolved
 from metamtl.engine.pooling import pooled
 from metamtl.engine.rectifier import leaky_rectified, rectified
@@ -39,7 +39,8 @@ class Operators(TorchFunctionMode):
         """Calls the function, or what takes its place."""
         named = named or {}
         own = _OWN.get(function)
-        if own is not None and _is_cpu(*arguments, **named) and not _is_transformed():
+        # under other transforms torch's own: these have no derivatives forward
+        if own is not None and _is_cpu(*arguments, **named) and not is_transformed():
             found = own(*arguments, **named)
             if found is not None:
                 return found
@@ -49,9 +50,3 @@ class Operators(TorchFunctionMode):
 def _is_cpu(first: Any = None, *others: Any, input: Any = None, **named: Any) -> bool:
     tensor = input if first is None else first
     return isinstance(tensor, Tensor) and tensor.device.type == "cpu"
-
-
-def _is_transformed() -> bool:
-    """Whether a learner transforms by torch.func itself: the engine's operators have no derivatives forward."""
-    engines = 1 if is_vectorised() else 0
-    return (torch._C._functorch.maybe_current_level() or 0) > engines

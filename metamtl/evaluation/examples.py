@@ -14,12 +14,8 @@ from metamtl.data.task import Examples
 
 def figures_of_examples(parts: Parts, items: IntArray) -> dict[str, Tensor]:
     """Loss, metrics and counts [n] of the examples `items`; a figure of a missing label is NaN, its loss zero."""
-    assert isinstance(parts.source, ExampleSource)
-    x = parts.preparation.every_input(parts.source.gather(items))
-    y = parts.preparation.targets(parts.source.targets(items))
-    learner, family = parts.learner, parts.family
-    with torch.no_grad():
-        outputs = learner.predict(learner.adapt(Examples(x, y)), x)
+    outputs, examples = outputs_of_examples(parts, items)
+    family = parts.family
 
     def one(output: Tensor, label: Tensor) -> dict[str, Tensor]:
         example = Examples(output.unsqueeze(0), label.unsqueeze(0))
@@ -27,5 +23,14 @@ def figures_of_examples(parts: Parts, items: IntArray) -> dict[str, Tensor]:
         own = {**family.metrics(found, example), **family.counts(found, example)}
         return {"loss": family.loss(found, example), **own}
 
-    figures: dict[str, Tensor] = vmap(one)(outputs, y)
+    figures: dict[str, Tensor] = vmap(one)(outputs, examples.labels)
     return {name: values.cpu() for name, values in figures.items()}
+
+
+def outputs_of_examples(parts: Parts, items: IntArray) -> tuple[Tensor, Examples]:
+    """Outputs [n, ...] for the examples `items`, and these examples."""
+    assert isinstance(parts.source, ExampleSource)
+    x = parts.preparation.every_input(parts.source.gather(items))
+    examples = Examples(x, parts.preparation.targets(parts.source.targets(items)))
+    with torch.no_grad():
+        return parts.learner.predict(parts.learner.adapt(examples), x), examples

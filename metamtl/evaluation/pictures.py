@@ -17,6 +17,7 @@ from metamtl.data.task import Examples, Task
 from metamtl.engine.world import World
 from metamtl.errors import UsageError
 from metamtl.evaluation.choice import with_options
+from metamtl.evaluation.examples import outputs_of_examples
 from metamtl.evaluation.protocol import BLOCK, evaluate_episodes
 from metamtl.runs.result import Summary, summary
 from metamtl.runs.task_plot import OneCurve, OneTask, confusion, plot_confusion, plot_task
@@ -78,12 +79,9 @@ def confusion_of_examples(parts: Parts) -> np.ndarray:
     """Counts [classes, classes] of the tested split's examples whose class is known."""
     assert isinstance(parts.source, ExampleSource) and isinstance(parts.family, LabelledClasses)
     items, pairs = parts.source.items(parts.config["eval"]["split"]), []
-    with torch.no_grad(), parts.testing(), parts.autocast():
+    with parts.testing(), parts.autocast():
         for start in range(0, len(items), BLOCK):
-            some = items[start : start + BLOCK]
-            x = parts.preparation.every_input(parts.source.gather(some))
-            examples = Examples(x, parts.preparation.targets(parts.source.targets(some)))
-            outputs = parts.learner.predict(parts.learner.adapt(examples), x)
+            outputs, examples = outputs_of_examples(parts, items[start : start + BLOCK])
             predicted = parts.family.answers(outputs, examples).argmax(1)
             pairs.append(torch.stack([examples.labels, predicted]).cpu())
     truth, predictions = torch.cat(pairs, 1).numpy()

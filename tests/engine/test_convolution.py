@@ -14,6 +14,7 @@ from torch import Tensor
 from metamtl.backbones.vectorised import vectorised
 from metamtl.engine import convolution
 from metamtl.engine.operators import Operators
+from tests.engine.derivatives import derivatives, drawn
 
 TASKS = 3
 Pair = tuple[int, int]
@@ -25,22 +26,6 @@ SHAPES: tuple[tuple[int, int, int, Pair, Pair, Pair, Pair], ...] = (
     (2, 2, 3, (5, 6), (1, 1), (3, 2), (0, 0)),
     (2, 1, 1, (4, 4), (2, 3), (3, 3), (3, 1)),
 )
-
-
-def drawn(*shape: int, seed: int = 0) -> Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-
-
-def derivatives(function: Callable[[Tensor, Tensor], Tensor], x: Tensor, w: Tensor) -> list[Tensor]:
-    """The outputs, and slopes of slopes of slopes."""
-    x, w = x.clone().requires_grad_(), w.clone().requires_grad_()
-    found = [function(x, w)]
-    value = found[0].sin().sum()
-    for _ in range(3):
-        slopes = torch.autograd.grad(value, (x, w), create_graph=True)
-        found += slopes
-        value = slopes[0].cos().sum() + slopes[1].square().sum()
-    return found
 
 
 @pytest.mark.parametrize("small", [0.0, float("inf")], ids=["kernels", "products"])

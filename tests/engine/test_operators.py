@@ -13,13 +13,10 @@ from metamtl.backbones.norm import BatchNorm
 from metamtl.backbones.vectorised import vectorised
 from metamtl.engine import convolution
 from metamtl.engine.operators import Operators
+from tests.engine.derivatives import drawn
 
 TASKS = 3
 Function = Callable[[Tensor], Tensor]
-
-
-def drawn(*shape: int, seed: int = 0) -> Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
 KERNELS = drawn(4, 2, 3, 3, seed=1)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from metamtl.backbones.vectorised import vectorised
 from metamtl.engine.operators import Operators
+from tests.engine.derivatives import derivatives, drawn
 
 POOLS: dict[str, Callable[[Tensor], Any]] = {
     "conv4": nn.MaxPool2d(2),
@@ -20,22 +21,6 @@ POOLS: dict[str, Callable[[Tensor], Any]] = {
     "rounded-up": lambda x: F.max_pool2d(x, 2, ceil_mode=True),
     "dilated": lambda x: torch.max_pool2d(x, 2, 1, 0, 2),
 }
-
-
-def drawn(*shape: int) -> Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-
-
-def derivatives(function: Callable[[Tensor], Tensor], x: Tensor) -> list[Tensor]:
-    """The outputs, and slopes of slopes of slopes."""
-    x = x.clone().requires_grad_()
-    found = [function(x)]
-    value = found[0].sin().sum()
-    for _ in range(3):
-        (slope,) = torch.autograd.grad(value, x, create_graph=True)
-        found.append(slope)
-        value = (slope * x.cos()).square().sum()
-    return found
 
 
 @pytest.mark.parametrize("how", ["alone", "engine"])

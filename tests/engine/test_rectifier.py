@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from metamtl.backbones.vectorised import vectorised
 from metamtl.engine.operators import Operators
+from tests.engine.derivatives import derivatives, drawn
 
 OPERATORS: dict[str, Callable[[Tensor], Tensor]] = {
     "relu": F.relu,
@@ -23,22 +24,6 @@ OPERATORS: dict[str, Callable[[Tensor], Tensor]] = {
     "in-place": lambda x: F.relu(x.clone(), inplace=True),
 }
 by_operator = pytest.mark.parametrize("operator", OPERATORS.values(), ids=OPERATORS)
-
-
-def drawn(*shape: int, seed: int = 0) -> Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-
-
-def derivatives(function: Callable[[Tensor], Tensor], x: Tensor) -> list[Tensor]:
-    """The outputs, and slopes of slopes of slopes."""
-    x = x.clone().requires_grad_()
-    found = [function(x)]
-    value = (found[0] * x.sin()).sum()
-    for _ in range(3):
-        (slope,) = torch.autograd.grad(value, x, create_graph=True)
-        found.append(slope)
-        value = (slope * x.cos()).sum()
-    return found
 
 
 @pytest.mark.parametrize("how", ["alone", "engine"])
