@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 
 import pytest
 import torch
@@ -11,7 +12,7 @@ import torch
 from metamtl.bench import contenders
 from metamtl.bench.contenders import PEERS, available, is_right, names, reference, stepper
 from metamtl.bench.peers import loop
-from metamtl.bench.problem import Plain, Weights, distance, make_problem
+from metamtl.bench.problem import Plain, Problem, Weights, distance, make_problem
 from metamtl.bench.shapes import Shape
 from metamtl.errors import UsageError
 from tests.bench.problems import SMALL, STRIDED, WAVES
@@ -20,15 +21,26 @@ ORDERS = ("first", "second")
 EXACT = ("trainer.precision=float64",)
 
 
+@cache
+def problem_of(shape: Shape, order: str) -> Problem:
+    """Composed once for all peers: none of them changes its weights, which every one of them would notice."""
+    return make_problem(shape, order)
+
+
+@cache
+def wanted_of(shape: Shape, order: str) -> Weights:
+    return reference(shape, order)
+
+
 @pytest.mark.parametrize("order", ORDERS)
 @pytest.mark.parametrize("shape", SMALL, ids=lambda shape: shape.name)
 def test_the_plain_loop_and_every_engine_agree_in_float64(shape: Shape, order: str) -> None:
-    wanted = reference(shape, order)
+    wanted = wanted_of(shape, order)
     assert all(torch.isfinite(g).all() for g in wanted.values())
     for engine in ("auto", "loop"):
         assert distance(make_problem(shape, order, *EXACT, f"engine={engine}").meta_gradient(), wanted) < 1e-9
     other = "first" if order == "second" else "second"
-    assert distance(reference(shape, other), wanted) > 1e-4  # so that orders cannot be mistaken for one another
+    assert distance(wanted_of(shape, other), wanted) > 1e-4  # so that orders cannot be mistaken for one another
 
 
 @pytest.mark.parametrize("order", ORDERS)
@@ -41,11 +53,11 @@ def test_a_peer_is_right(peer: str, order: str) -> None:
     if not available(peer, order):
         pytest.skip(f"{peer} is not installed, or knows no {order} order")
     for shape in SMALL:
-        problem = make_problem(shape, order)
+        problem = problem_of(shape, order)
         assert is_right(peer, problem), shape.name
         with stepper(peer, problem) as step:
-            assert distance(step(), reference(shape, order)) < 1e-4
-            assert distance(step(), reference(shape, order)) < 1e-4  # a step leaves the weights as they were
+            assert distance(step(), wanted_of(shape, order)) < 1e-4
+            assert distance(step(), wanted_of(shape, order)) < 1e-4  # a step leaves the weights as they were
 
 
 def test_a_wrong_peer_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -54,18 +66,18 @@ def test_a_wrong_peer_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
         yield lambda: {name: 1.00001 * g for name, g in loop.gradient(plain).items()}
 
     monkeypatch.setattr("metamtl.bench.peers.vmapped.stepper", wrong)
-    assert not is_right("vmap(grad)", make_problem(WAVES, "second"))
+    assert not is_right("vmap(grad)", problem_of(WAVES, "second"))
 
 
 def test_who_takes_part(monkeypatch: pytest.MonkeyPatch) -> None:
     engines = ["auto", "loop", "engine=vmap+seed=3"]
     found = names(engines, peers=False, order="second")
     assert found == ["metamtl", "metamtl engine=loop", "metamtl engine=vmap+seed=3"]
-    problem = make_problem(WAVES, "second")
+    problem = problem_of(WAVES, "second")
     with stepper(found[1], problem) as step:
-        assert distance(step(), reference(WAVES, "second")) < 1e-4
+        assert distance(step(), wanted_of(WAVES, "second")) < 1e-4
     with stepper(found[2], problem) as step:  # other weights and tasks
-        assert distance(step(), reference(WAVES, "second")) > 1e-2
+        assert distance(step(), wanted_of(WAVES, "second")) > 1e-2
     monkeypatch.setitem(contenders.PEERS, "absent", ("loop", "a_package_that_nobody_has"))
     found = names(["auto"], peers=True, order="second")
     assert found[:4] == ["metamtl", "plain loop", "plain loop, processes", "vmap(grad)"] and "absent" not in found
