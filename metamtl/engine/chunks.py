@@ -31,10 +31,10 @@ def run_chunk(
     def one(support: Pair, query: Pair, number: Tensor, key: Tensor | None) -> Observed:
         task = Task(Examples(*support, ways), Examples(*query, ways), number)
         with ExitStack() as stack:
-            stack.enter_context(network.task(key))
             stack.enter_context(Operators())
             if many:
                 stack.enter_context(vectorised(number))
+            stack.enter_context(network.task(key, task.support))  # which may embed the support set
             if flat is not None:
                 stack.enter_context(flat_steps(network, flat))
             return learner(task), network.observed()

@@ -7,6 +7,9 @@ normalisation, the phase (meta-training or testing) and whether queries may be n
 | batch   | the batch's               | the query batch's (transductive), else those of the support   |
 | running | the batch's; stored ones when testing | the batch's, which enter the averages; stored when testing |
 | group, none | none to choose        | none to choose                                                |
+
+Where a `TaskEncoder` modulates the network, what it makes of a task's support set is one more thing that every pass of
+the task takes, and that goes with the support set's statistics to where queries are met later.
 """
 
 from __future__ import annotations
@@ -18,9 +21,11 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from metamtl.backbones.film import TaskEncoder
 from metamtl.backbones.noise import DropBlock, mix
 from metamtl.backbones.norm import BatchNorm, NormKind, Statistics
-from metamtl.data.task import Tensors
+from metamtl.data.task import Examples, Tensors
+from metamtl.errors import UsageError
 
 Weights = dict[str, Tensor]
 
@@ -37,6 +42,8 @@ class Network(nn.Module):
         self._noise: Tensor | None = None
         self._passes = 0
         self._observed: list[list[Statistics]] = []
+        self.film: TaskEncoder | None = None
+        self._pairs: list[Statistics] | None = None
 
     # ---- passes ----
 
@@ -45,10 +52,14 @@ class Network(nn.Module):
         return self._pass(x, weights, self._stored(), head)[0]
 
     def support_statistics(self, x: Tensors, weights: Mapping[str, Tensor] | None = None) -> list[Statistics] | None:
-        """The batch statistics of a support set that its queries are normalised by; None where they need none."""
+        """The batch statistics of a support set that its queries are normalised by; None where they need none.
+
+        Then, where the network is modulated, the scales and shifts of its task.
+        """
+        of_task = self._modulation()
         if self.norm != "batch" or self.transductive:
-            return None
-        return self._pass(x, weights, None, head=False, traced=True)[1]
+            return of_task or None
+        return [*self._pass(x, weights, None, head=False, traced=True)[1], *of_task]
 
     def query(
         self,
@@ -58,7 +69,8 @@ class Network(nn.Module):
         head: bool = True,
     ) -> Tensor:
         """Outputs of queries x [Q, ...]; `statistics` are those of the support set."""
-        outputs, used = self._pass(x, weights, statistics or self._stored(), head)
+        given, of_task = self._apart(statistics)
+        outputs, used = self._pass(x, weights, given or self._stored(), head, of_task=of_task)
         if self.training and self.norm == "running":
             self._observed.append(used)
         return outputs
@@ -72,32 +84,45 @@ class Network(nn.Module):
 
     @property
     def depends_on_batch(self) -> bool:
-        """Whether the features of an example change with the examples it is passed with."""
-        return self.norm == "batch" or (self.norm == "running" and self.training)
+        """Whether the features of an example change with the examples it is passed with, or with the task."""
+        return self.norm == "batch" or (self.norm == "running" and self.training) or self.film is not None
 
-    # ---- one task's noise and statistics ----
+    # ---- one task's noise, statistics and embedding ----
 
     @contextmanager
-    def task(self, noise: Tensor | None) -> Iterator[None]:
-        """While one task runs: its noise key (None when nothing is dropped), and its query statistics apart."""
+    def task(self, noise: Tensor | None, support: Examples | None = None) -> Iterator[None]:
+        """While one task runs: its noise key (None when nothing is dropped), and its query statistics apart.
+
+        A modulated network needs the `support` set, unless queries come with its statistics.
+        """
+        before = self._pairs
         self._noise, self._passes, self._observed = noise, 0, []
         try:
+            self._pairs = self._pairs_of(support)
             yield
         finally:
-            self._noise, self._observed = None, []
+            self._noise, self._observed, self._pairs = None, [], before
+
+    def embedding(self, support: Examples | None) -> Tensor:
+        """The embedding z [K] of a support set, or of the examples that stand for the network's one task."""
+        assert self.film is not None
+        examples = self.film.sample or support
+        assert examples is not None
+        features, _ = self._pass(examples.x, None, self._stored(), head=False, of_task=[])
+        return self.film.embed(features, examples.labels)
 
     def moment(self) -> Callable[[], AbstractContextManager[None]]:
         """What sets this task's noise and number of passes back to what they are now, for a while."""
-        noise, passes = self._noise, self._passes
+        noise, passes, pairs = self._noise, self._passes, self._pairs
 
         @contextmanager
         def again() -> Iterator[None]:
-            now = self._noise, self._passes, self._observed
-            self._noise, self._passes, self._observed = noise, passes, []
+            now = self._noise, self._passes, self._observed, self._pairs
+            self._noise, self._passes, self._observed, self._pairs = noise, passes, [], pairs
             try:
                 yield
             finally:
-                self._noise, self._passes, self._observed = now
+                self._noise, self._passes, self._observed, self._pairs = now
 
         return again
 
@@ -134,6 +159,31 @@ class Network(nn.Module):
             return None
         return [(layer.running_mean, layer.running_var) for layer in self._norms]
 
+    def _pairs_of(self, support: Examples | None) -> list[Statistics] | None:
+        """What modulates the passes of a task; None where there is nothing to know it from."""
+        if self.film is None or (support is None and not self.film.has_sample):
+            return None
+        return self.film.pairs(self.embedding(support))
+
+    def _modulation(self) -> list[Statistics]:
+        """The same for a pass that was told of no other; [] where the network is not modulated."""
+        if self.film is None:
+            return []
+        pairs = self._pairs if self._pairs is not None else self._pairs_of(None)
+        if pairs is None:
+            raise UsageError(
+                "transfer=film: this network is modulated by the support set of a task, and here it is asked for "
+                "features without one: take a source or a model that was trained without film."
+            )
+        return pairs
+
+    def _apart(self, statistics: list[Statistics] | None) -> tuple[list[Statistics] | None, list[Statistics] | None]:
+        """What `support_statistics` gave as the statistics of norms, and what modulates the task's queries."""
+        if self.film is None or not statistics:
+            return statistics, None
+        norms = len(statistics) - len(self.film.layers)
+        return statistics[:norms], statistics[norms:]
+
     def _pass(
         self,
         x: Tensors,
@@ -141,7 +191,10 @@ class Network(nn.Module):
         given: list[Statistics] | None,
         head: bool,
         traced: bool = False,
+        of_task: list[Statistics] | None = None,
     ) -> tuple[Tensor, list[Statistics]]:
+        if self.film is not None:
+            self.film.give(self._modulation() if of_task is None else of_task)
         for number, norm in enumerate(self._norms):
             norm.given = None if given is None else given[number]
             norm.traced = traced
@@ -152,6 +205,8 @@ class Network(nn.Module):
             outputs = self(x, head) if weights is None else functional_call(self, dict(weights), (x, head))
             return outputs, [norm.used for norm in self._norms if norm.used is not None]
         finally:
+            if self.film is not None:
+                self.film.give([])
             for norm in self._norms:
                 norm.given = norm.used = None
             for drop in self._noises:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
@@ -12,7 +13,7 @@ from metamtl.data.task import TaskBatch, size
 from metamtl.errors import UsageError
 
 How = Literal["auto", "loop", "vmap", "graph"]
-Memory = Literal["full", "flat"]
+Memory = Literal["auto", "full", "flat"]
 EXAMPLES_A_CHUNK = 640  # larger chunks were no faster (measured, Conv-4 on 28x28 images, one core)
 EXAMPLE_ON_A_GPU = 16 * 2**20  # bytes of the activations that an image keeps over all passes, at most (Conv-4, 5 steps)
 PIXELS = 28 * 28
@@ -24,8 +25,9 @@ class Plan:
     """`how` runs a task: alone, or in chunks of as many as have `examples` of 28x28 pixels or fewer.
 
     `workers` is the number of chunks at a time, each on a thread of its own whose arithmetic takes one thread; with
-    one worker the arithmetic takes all threads. `memory` is whether the inner steps' graphs are kept or made again.
-    `graphs` is whether meta-gradients are recorded as CUDA graphs: where that is possible, or else with an error.
+    one worker the arithmetic takes all threads. `memory` is whether the inner steps' graphs are kept or made again;
+    "auto" is decided by the first update. `graphs` is whether meta-gradients are recorded as CUDA graphs: where that
+    is possible, or else with an error.
     """
 
     how: Literal["loop", "vmap"]
@@ -42,6 +44,10 @@ class Plan:
             return largest
         rounds = math.ceil(tasks / (largest * self.workers))
         return math.ceil(tasks / (rounds * self.workers))
+
+    def one_thread(self, batches: Sequence[TaskBatch]) -> bool:
+        """Whether even a single chunk is for a worker: several threads take longer over short vectors than one."""
+        return self.workers > 1 and all(are_vectors(batch) for batch in batches)
 
     def record(self) -> dict[str, Any]:
         """The plan as result.json and a checkpoint hold it."""

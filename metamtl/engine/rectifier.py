@@ -35,13 +35,18 @@ class Rectify(OfTasks):
 
 
 def rectified(input: Tensor, inplace: bool = False) -> Tensor | None:  # these are relu's own names
-    """`relu` of one task's values; None for that in place."""
-    return None if inplace else _rectified(input, 0.0)
+    """`relu` of one task's maps; None for vectors, and in place."""
+    return None if inplace or _are_vectors(input) else _rectified(input, 0.0)
 
 
 def leaky_rectified(input: Tensor, negative_slope: float = 0.01, inplace: bool = False) -> Tensor | None:
-    """`leaky_relu` of one task's values; None for that in place, and for slopes that do not keep the signs."""
-    return None if inplace or negative_slope <= 0 else _rectified(input, negative_slope)
+    """`leaky_relu` of one task's maps; None for vectors, in place, and for slopes that do not keep the signs."""
+    return None if inplace or negative_slope <= 0 or _are_vectors(input) else _rectified(input, negative_slope)
+
+
+def _are_vectors(x: Tensor) -> bool:
+    """Whether x is [N, features]: so small that a call of an operator costs more than the zeros (measured)."""
+    return x.dim() < 3
 
 
 def _rectified(x: Tensor, slope: float) -> Tensor:

@@ -7,6 +7,7 @@ same numbers. The meta-gradient is that of the sum over tasks, added up chunk by
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -15,9 +16,10 @@ from metamtl.backbones.noise import mix
 from metamtl.backbones.norm import Statistics
 from metamtl.data.task import Minibatch, TaskBatch, size
 from metamtl.engine.chunks import run_chunk
+from metamtl.engine.fitting import fitted
 from metamtl.engine.graphs import Graphs
 from metamtl.engine.network import Network
-from metamtl.engine.plan import Plan
+from metamtl.engine.plan import Plan, load
 from metamtl.engine.update import Update
 from metamtl.engine.workers import Workers
 
@@ -46,9 +48,9 @@ class Engine:
         A caller divides by the number of tasks, over all processes.
         """
         weights = self._weights()
-        flat = list(weights.values()) if self.plan.memory == "flat" else None
 
         def differentiated(learner: nn.Module, network: Network, batch: TaskBatch) -> Update:
+            flat = list(weights.values()) if self.plan.memory == "flat" else None
             noise = mix(batch.number, self.noise_seed)
             outcome, statistics = run_chunk(learner, network, batch, noise, flat)
             own = {name: g.sum(0) for name, g in outcome.gradient.items()}
@@ -56,6 +58,11 @@ class Engine:
             gradient = own or _gradient(outcome.loss.sum(), weights, keep=flat is not None)
             return Update(gradient, outcome.figures, statistics, len(batch))
 
+        if self.plan.memory == "auto":
+            largest = max(batches, key=load)
+            self.plan = fitted(
+                self.plan, largest, partial(differentiated, self.learner, self.network), largest.number.device
+            )
         function = differentiated
         if self.plan.graphs != "never":
 
@@ -107,7 +114,7 @@ class Engine:
     ) -> Iterable[Update]:
         """What `function` gives for every chunk, in their order."""
         chunks = [part for batch in batches for part in _parts(batch, self.plan.chunk(batch))]
-        if min(self.plan.workers, len(chunks)) == 1:
+        if min(self.plan.workers, len(chunks)) == 1 and not self.plan.one_thread(batches):
             return (function(self.learner, self.network, chunk) for chunk in chunks)
         if self._threads is None or self._threads.count != self.plan.workers:
             self._threads = Workers(self.plan.workers)

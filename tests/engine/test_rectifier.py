@@ -29,7 +29,7 @@ by_operator = pytest.mark.parametrize("operator", OPERATORS.values(), ids=OPERAT
 @pytest.mark.parametrize("how", ["alone", "engine"])
 @by_operator
 def test_derivatives_are_torchs(operator: Callable[[Tensor], Tensor], how: str) -> None:
-    x = drawn(3, 2, 4)
+    x = drawn(3, 2, 2, 2)  # vectors are left to torch
     x[0, 0, 0] = 0.0
 
     def task(x: Tensor, number: Tensor) -> Tensor:
@@ -50,7 +50,7 @@ def test_no_zeros_are_made_for_the_second_derivative() -> None:
     """Torch's own adds a map of zeros for what its slope changes with x."""
 
     def zeros(operator: Callable[[Tensor], Tensor]) -> int:
-        x = drawn(2, 3).requires_grad_()
+        x = drawn(2, 3, 2).requires_grad_()
         (slope,) = torch.autograd.grad(operator(x.exp()).square().sum(), x, create_graph=True)
         with torch.profiler.profile() as profile:
             torch.autograd.grad(slope.sum(), x)
