@@ -14,8 +14,9 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from metamtl.algos.conditioning import condition, conditionable, scaled_and_shifted
 from metamtl.algos.maml import MAML
-from metamtl.backbones.norm import BatchNorm, GroupNorm, NormKind, affine
+from metamtl.backbones.norm import NormKind
 from metamtl.data.task import Examples
 from metamtl.engine.inner import Weights
 from metamtl.engine.network import Network
@@ -41,7 +42,7 @@ class Conditioned(nn.Module):
         """X normalised, then scaled by 1 + A phi and shifted by B phi; a context of zero changes nothing."""
         normal, shift = self.norm(x), self.shift(self.context)
         scale = torch.ones_like(shift) if self.scale is None else 1 + self.scale(self.context)
-        return affine(normal, scale, shift)
+        return scaled_and_shifted(normal, scale, shift)
 
 
 @register("algo", "cavia")
@@ -57,28 +58,15 @@ class CAVIA(MAML):
 
     def build_network(self, backbone: nn.Module, norm: NormKind) -> Network:
         """The backbone with one layer conditioned, under the family's head."""
-        places = [name for name, module in backbone.named_modules() if _normalises(module)]
-        number = len(places) // 2 if self.layer is None else self.layer
-        if number >= len(places):
-            raise UsageError(f"algo.layer={number}: this backbone has {len(places)} layers to condition, from 0.")
-        *path, last = places[number].split(".")
-        parent = backbone.get_submodule(".".join(path))
-        layer = Conditioned(parent.get_submodule(last), _channels(parent), self.context, self.conditioning)
-        parent.register_module(last, layer)
+        layers = conditionable(backbone)
+        number = len(layers) // 2 if self.layer is None else self.layer
+        if number >= len(layers):
+            raise UsageError(f"algo.layer={number}: this backbone has {len(layers)} layers to condition, from 0.")
+        name, channels = list(layers.items())[number]
+        condition(backbone, name, lambda norm: Conditioned(norm, channels, self.context, self.conditioning))
         return super().build_network(backbone, norm)
 
     def initial_weights(self, support: Examples, features: Tensor | None = None) -> Weights:
         """A context of zeros (algorithm 1, line 5)."""
         buffers = dict(self.network.named_buffers())
         return {name: buffers[name] for name in self.inner_names}
-
-
-def _normalises(module: nn.Module) -> bool:
-    """Whether it stands where a layer is normalised; backbones without normalisation have an identity there."""
-    return isinstance(module, (BatchNorm, GroupNorm, nn.Identity))
-
-
-def _channels(block: nn.Module) -> int:
-    """The channels that the layers of a block have in the end."""
-    layers = [module for module in block.children() if isinstance(module, (nn.Linear, nn.Conv2d))]
-    return layers[-1].weight.shape[0]

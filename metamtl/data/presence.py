@@ -46,6 +46,7 @@ def presence(paths: DataPaths) -> list[Presence]:
     return [
         Presence("glyphs", True, (), "drawn from the fonts that matplotlib ships"),
         Presence("sinusoid", True, (), "generated"),
+        Presence("functions", True, (), "generated"),
         _official(omniglot.FILES, paths),
         _cifar_fs(paths),
         _mini_imagenet(paths),

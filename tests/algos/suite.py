@@ -82,6 +82,7 @@ ORDERED = {
 NOT_FLAT = {
     "boil": "a linear model is all head, which its inner loop leaves alone",
     "cavia": "its context multiplies the weights of the layer that it conditions",
+    "mmaml": "a linear model has no layer for it to modulate",
 }
 
 
