@@ -49,7 +49,10 @@ TRIALS = {
     "boil": Trial({"hidden": [32, 32]}),
     # some scales and shifts under a head that no task changes say little of which class is which
     "cavia": Trial({"hidden": [64], "inner_steps": 5}, 0.55),
-    # its makers of fast weights run once for every weight, which is most of its time
+    # fewer steps of both loops take less time, and its directions are tested on their own
+    "imaml": Trial({"inner_steps": 8, "cg_steps": 3}),
+    # its LSTM runs once for every weight, as do the next one's makers of fast weights, which is most of their time
+    "learned_optimizer": Trial({"units": 8}),
     "metanet": Trial({"generator": 4}, 0.75),
     # Adam's default rate is for long training; a displacement says less of a task than a gradient of the query loss
     "reptile": Trial({"hidden": [32, 32], "inner_lr": 0.01, "inner_steps": 8, "test_steps": 20, "test_batch": 25}, 0.7),
@@ -63,6 +66,13 @@ SLOWER = {
     "snail": 160,
     "relation": 300,  # equal scores for all pairs are a plateau of its squared error
 }
+# learners that need 60 updates
+QUICKER = frozenset(
+    {
+        *("baseline", "baselinepp", "feat", "mamlpp", "matching", "metabaseline", "metacurvature", "metanet"),
+        *("metaoptnet", "metasgd", "protonet", "r2d2", "rfs", "simpleshot"),
+    }
+)
 # learners that a test has no time to train
 TOO_SLOW = {"mann": "its paper trains it on 100,000 episodes; after 1,600 tasks it is at chance"}
 # learners with neither weights nor a stage to train them in
