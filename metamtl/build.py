@@ -76,7 +76,7 @@ def build_parts(
     transfer = build_transfer(None if config.get("sequence") else config.get("transfer"))
     if backbone is None:
         torch.manual_seed(seed)
-    learner = build_learner(config, family, tuple(source.input_shape), transfer, backbone).to(device, dtype)
+    learner = build_learner(config, family, source, transfer, backbone).to(device, dtype)
     if device.type == "cpu":
         _lay_out(learner)
     _refuse_unknown_stages(config, [stage.name for stage in learner.stages[:-1]])
@@ -102,21 +102,24 @@ def _lay_out(learner: Learner) -> None:
 def build_learner(
     config: Mapping[str, Any],
     family: Family,
-    input_shape: tuple[int, ...],
+    source: Source,
     transfer: Transfer,
     backbone: nn.Module | None = None,
 ) -> Learner:
     """The learner over a new backbone, as transfer reshapes it, or over one that families share."""
     if backbone is None:
-        backbone = build("backbone", config["backbone"], input_shape=input_shape)
+        backbone = build("backbone", config["backbone"], input_shape=tuple(source.input_shape))
         transfer.reshape(backbone)
-    elif transfer.reshaping:
+    elif changing := [*transfer.reshaping, *transfer.conditioning]:
         raise UsageError(
-            f"transfer={transfer.reshaping[0]} changes the layers of a backbone, which several families share: take "
+            f"transfer={changing[0]} changes the layers of a backbone, which several families share: take "
             "transfer=finetune or l2sp."
         )
     learner: Learner = build("algo", config["algo"], backbone=backbone, family=family, norm=config["backbone"]["norm"])
     _add_terms(learner, transfer, config)
+    if transfer.conditioning:
+        _refuse_condition(learner, transfer.conditioning[0], config["algo"]["name"], source)
+        transfer.condition(learner.network, learner.family, tuple(source.input_shape), source.labelled)
     return learner
 
 
@@ -157,6 +160,20 @@ def _add_terms(learner: Learner, transfer: Transfer, config: Mapping[str, Any]) 
                 "change: take joint or baseline, or a strategy that compares features."
             )
         learner.terms[name] = term
+
+
+def _refuse_condition(learner: Learner, strategy: str, algo: str, source: Source) -> None:
+    """UsageError where a strategy that conditions a network on its task could not be trained with the learner."""
+    if not learner.stages or not learner.conditional or learner.meta_gradient == "own":
+        raise UsageError(
+            f"transfer={strategy} is trained by the outer loss beside the network's weights, and algo={algo} has no "
+            "gradient of it for them: take maml, fomaml, anil or protonet; on labelled examples joint."
+        )
+    if not source.labelled and any(stage.stream != "episodes" for stage in learner.stages):
+        raise UsageError(
+            f"transfer={strategy} learns what differs between tasks; algo={algo} trains on minibatches of all classes, "
+            "which are one task, and is tested on others: take a method that trains on episodes."
+        )
 
 
 def _refuse_unknown_stages(config: Mapping[str, Any], known: list[str]) -> None:

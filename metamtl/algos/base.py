@@ -41,12 +41,14 @@ class Learner(nn.Module, ABC):
 
     The trainer keeps `stage`, the name of the stage that is being trained, and `progress`, the share of its updates
     that are done, for methods whose loss changes with them. `terms` are what transfer adds to its losses;
-    `inner_terms` says whether an inner loss over the network's weights takes them too.
+    `inner_terms` says whether an inner loss over the network's weights takes them too, and `conditional` whether what
+    modulates the network can be trained by the outer loss, beside the network's own weights.
     """
 
     stages: Sequence[Stage] = (Stage("meta", "episodes"),)
     meta_gradient: ClassVar[Literal["autograd", "own"]] = "autograd"
     inner_terms: ClassVar[bool] = False
+    conditional: ClassVar[bool] = True
     network: Network
     stage: str = ""
     progress: float = 0.0

@@ -95,11 +95,12 @@ class InnerLoop(Learner):
         """The weights that the inner loop changes, before its first step; `features` [S, D] where they are known."""
         own = self.weights()
         weights = {name: own[name] for name in self.inner_names}
+        if self.head_init == "prototype" or self.network.film is not None:
+            # views, as the inner slope at the body must not pass through what is made by it: prototypes, an embedding
+            weights = {name: weight.view_as(weight) for name, weight in weights.items()}
         if self.head_init == "prototype":
             known = self.network.support(support.x, head=False) if features is None else features
-            # views, as the inner slope at the body must not pass through the prototypes, which are made by it
-            views = {name: weight.view_as(weight) for name, weight in weights.items()}
-            weights = {**views, **prototype_head(known, support, self.family.outputs)}
+            weights |= prototype_head(known, support, self.family.outputs)
         return weights
 
     def weights(self) -> Weights:

@@ -52,9 +52,9 @@ class Adapted:
 
 
 @contextmanager
-def in_use(parts: Parts) -> Iterator[None]:
-    """While the learner adapts and predicts: its test phase, without an outer graph or noise."""
-    with torch.no_grad(), parts.testing(), parts.learner.network.task(None):
+def in_use(parts: Parts, support: Examples | None = None) -> Iterator[None]:
+    """While the learner adapts to `support` and predicts: its test phase, without an outer graph or noise."""
+    with torch.no_grad(), parts.testing(), parts.learner.network.task(None, support):
         yield
 
 

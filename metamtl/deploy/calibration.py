@@ -101,9 +101,11 @@ def _trial(learner: Learner, x: Tensors) -> Trial:
     together = network.norm == "batch" and network.transductive
 
     def adapted(kept: Tensor, labels: Tensor, ways: int, held: Tensor) -> Tensor:
-        state = learner.adapt(Examples(on_each(x, lambda part: part[kept]), labels, ways))
-        if together:
-            return learner.predict(state, x)[held, :ways]
-        return learner.predict(state, on_each(x, lambda part: part[held]))[:, :ways]
+        support = Examples(on_each(x, lambda part: part[kept]), labels, ways)
+        with network.task(None, support):
+            state = learner.adapt(support)
+            if together:
+                return learner.predict(state, x)[held, :ways]
+            return learner.predict(state, on_each(x, lambda part: part[held]))[:, :ways]
 
     return adapted

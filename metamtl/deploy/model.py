@@ -74,8 +74,8 @@ class Model:
         stored = reader.read(x).x
         _refuse_unequal(len(stored), len(labels))
         parts = with_statistics(self.parts, transductive)
-        with in_use(parts):
-            support = support_of(parts, stored, labels, len(classes))
+        support = support_of(parts, stored, labels, len(classes))
+        with in_use(parts, support):
             origin = {
                 **self.origin,
                 "support": _summary(stored, [labels.tolist().count(n) for n in range(len(classes))]),
@@ -94,8 +94,9 @@ class Model:
         stored, values = reader.read(x).x, ArrayReader((int(self.inputs["output_size"] or 1),)).read(y).x
         _refuse_unequal(len(stored), len(values))
         parts = with_statistics(self.parts, transductive=False)
-        with in_use(parts):
-            state = parts.learner.adapt(support_of(parts, stored, values, None))
+        support = support_of(parts, stored, values, None)
+        with in_use(parts, support):
+            state = parts.learner.adapt(support)
         origin = {**self.origin, "support": _summary(stored, None)}
         return Regressor(Adapted(parts, state, None, self.inputs, origin), reader)
 

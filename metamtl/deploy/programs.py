@@ -76,5 +76,6 @@ def embedding_of(parts: Parts, state: Any = None) -> Embedding | None:
     """The embedding of a metric learner; None where there is none, or it needs a support set and has none."""
     if not isinstance(parts.learner, EmbeddingLearner):
         return None
-    statistics = getattr(state, "statistics", None)
-    return None if parts.learner.network.norm == "batch" and statistics is None else Embedding(parts, statistics)
+    network, statistics = parts.learner.network, getattr(state, "statistics", None)
+    alone = network.norm != "batch" and network.film is None
+    return Embedding(parts, statistics) if alone or statistics is not None else None

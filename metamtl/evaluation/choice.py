@@ -41,7 +41,7 @@ def chosen(parts: Parts, world: World) -> tuple[Parts, list[dict[str, Any]]]:
 def with_options(parts: Parts, options: Mapping[str, Any]) -> Parts:
     """The same weights in a learner with other options; UsageError where these change what is learnt."""
     config = {**parts.config, "algo": {**parts.config["algo"], **options}}
-    learner = build_learner(config, parts.family, tuple(parts.source.input_shape), parts.transfer)
+    learner = build_learner(config, parts.family, parts.source, parts.transfer)
     learner = learner.to(parts.device, parts.preparation.dtype)
     try:
         learner.load_state_dict(parts.learner.state_dict())

@@ -41,9 +41,10 @@ def outside_figures(parts: Parts, split: Split, episodes: int, count: int) -> di
                 batch = parts.preparation.batch(arrays)
                 for index, number in enumerate(arrays.episodes.tolist()):
                     task, chosen = batch.task(index), pool[distinct(len(pool), count, bits(key, number, _DRAW))]
-                    state = parts.learner.adapt(task.support)
-                    inside = parts.learner.predict(state, task.query.x)
-                    outside = parts.learner.predict(state, parts.preparation.inputs(chosen))
+                    with parts.learner.network.task(None, task.support):
+                        state = parts.learner.adapt(task.support)
+                        inside = parts.learner.predict(state, task.query.x)
+                        outside = parts.learner.predict(state, parts.preparation.inputs(chosen))
                     found[number] = area(*(_confidence(one, task.support.ways) for one in (inside, outside)))
     return {NAME: np.array([found[number] for number in range(episodes)])}
 

@@ -42,7 +42,7 @@ def one_task(parts: Parts) -> OneTask | OneCurve | None:
     (arrays,) = parts.source.episodes(options["split"], shape, np.arange(1), key)
     task: Task = parts.preparation.batch(arrays).single()
     learner, network = parts.learner, parts.learner.network
-    with torch.no_grad(), parts.testing(), parts.autocast(), network.task(None):
+    with torch.no_grad(), parts.testing(), parts.autocast(), network.task(None, task.support):
         outputs = learner.predict(learner.adapt(task.support), task.query.x)
         if type(parts.family) is Classification:
             features = [network.query(part.x, head=False).float() for part in (task.support, task.query)]

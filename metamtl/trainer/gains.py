@@ -32,7 +32,8 @@ def add_gains(run: RunFolder, config: Mapping[str, Any], train: Train, resume: R
     scratch = trained.run({**config, "transfer": NONE}, "scratch", "from scratch, for reference")
     record = gain(run, scratch)
     untrained = {**config, "trainer": _without_steps(config["trainer"])}
-    alone = {"source": config["transfer"]["source"], "finetune": _carried_whole(run)}
+    added = {name: options for name, options in config["transfer"].items() if name == "film"}
+    alone = {"source": config["transfer"]["source"], "finetune": _carried_whole(run), **added}
     for name, section in (("source_only", alone), ("random_init", NONE)):
         found = trained.run({**untrained, "transfer": section}, name, f"{name.replace('_', ' ')}, for reference")
         record[name] = read_result(found)["test"][record["metric"]]

@@ -58,6 +58,8 @@ def refuse_strategies(config: Mapping[str, Any]) -> None:
         strategy = _class_of(name)
         if strategy.sources == "several":
             raise UsageError(f"transfer={name} takes several sources; a stage of a sequence has the one before it.")
+        if strategy.condition is not Strategy.condition:
+            raise UsageError(f"transfer={name} embeds a target's one task; a sequence is tested on several.")
         if strategy.reshape is not Strategy.reshape:
             raise UsageError(f"transfer={name} changes layers, which the next stage would change again.")
 

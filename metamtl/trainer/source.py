@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -51,6 +53,8 @@ def take_over(families: Families, world: World, run: RunFolder | None, fresh: bo
     for parts in families.each.values():
         if fresh and transfer.sources:
             parts.transfer.start(parts.learner.network, knowledge)
+        if fresh:
+            parts.transfer.meet(parts.learner.network, partial(_drawn, parts))
         parts.transfer.remember(parts.learner.network, dict(parts.learner.terms.items()), knowledge)
         parts.learner.to(parts.device, parts.preparation.dtype)  # a teacher is built where it is needed
     return knowledge.provenance
@@ -115,7 +119,7 @@ def _trained(run: RunFolder, parameters: Mapping[str, Tensor], name: str | None)
     parts.learner.load_state_dict(parameters)
     parts.learner.eval()
     shape = tuple(parts.source.input_shape)
-    return Trained(parts.learner.network, parts.family, shape, lambda count: _drawn(parts, count))
+    return Trained(parts.learner.network, parts.family, shape, partial(_drawn, parts), partial(_supports, parts))
 
 
 def _drawn(parts: Parts, count: int) -> Examples:
@@ -125,6 +129,14 @@ def _drawn(parts: Parts, count: int) -> Examples:
     items, labels = source.minibatch("train", min(count, len(source.items("train"))), 0, key=0)
     prepare = parts.preparation
     return Examples(prepare.every_input(source.gather(items)), prepare.targets(labels), parts.family.classes or None)
+
+
+def _supports(parts: Parts, count: int) -> list[Examples]:
+    if isinstance(parts.source, ExampleSource):
+        return []
+    arrays = parts.source.episodes("train", parts.train_shape, np.arange(count), key=0)
+    batches = [parts.preparation.batch(group) for group in arrays]
+    return [batch.task(index).support for batch in batches for index in range(len(batch))]
 
 
 def _below(parameters: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -24,12 +24,16 @@ Score = Callable[[Mapping[str, Tensor]], float]
 
 @dataclass(frozen=True)
 class Trained:
-    """A source's network in its test phase, its family, and `draw(count)`: the same training examples each time."""
+    """A source's network in its test phase, its family, and `draw(count)`: the same training examples each time.
+
+    `supports(count)` are the support sets of its first training tasks, none of a source that has but one task.
+    """
 
     network: Network
     family: Family
     input_shape: tuple[int, ...]
     draw: Callable[[int], Examples]
+    supports: Callable[[int], Sequence[Examples]] = lambda count: ()
 
 
 @dataclass(frozen=True)
@@ -63,6 +67,18 @@ class Strategy:
 
     def reshape(self, backbone: nn.Module) -> None:
         """Changes the target's layers, from the config alone: a model is built so wherever it is used."""
+
+    def condition(self, network: Network, family: Family, input_shape: tuple[int, ...], labelled: bool) -> None:
+        """Conditions the target's network on its task, from the config alone, after its weights are made.
+
+        `labelled` says that it learns from ordinary labelled examples, which are one task.
+        """
+
+    def meet(self, network: Network, draw: Callable[[int], Examples]) -> None:
+        """Sees training examples of a target that has but one task, once before the first update.
+
+        `draw(count)` gives so many of them, the same each time.
+        """
 
     def terms(self, network: Network, family: Family) -> list[Term]:
         """The penalties that it adds; none has weight zero."""

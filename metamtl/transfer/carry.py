@@ -30,6 +30,12 @@ def carry(network: nn.Module, knowledge: Knowledge, head: bool = False) -> list[
 
     Raises UsageError where a weight is absent from the source or of another shape.
     """
+    if any(name.startswith("film.") for name in knowledge.parameters) and getattr(network, "film", None) is None:
+        run = knowledge.provenance.get("run", "the source")
+        raise UsageError(
+            f"transfer.source: the features of {run} are modulated by its task: add film to the target's strategies, "
+            "as in transfer=[finetune,film]."
+        )
     wanted = targets(network)
     own = dict(network.named_parameters())
     carried = []

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from math import prod
 from typing import Any
 
 from torch import nn
 
 from metamtl.data.family import Family
+from metamtl.data.task import Examples
 from metamtl.engine.inner import Weights
 from metamtl.engine.network import Network
 from metamtl.engine.terms import Term
@@ -50,6 +51,23 @@ class Transfer:
         """Changes the target's layers."""
         for strategy in self.strategies.values():
             strategy.reshape(backbone)
+
+    @property
+    def conditioning(self) -> list[str]:
+        """The strategies that condition the target's network on its task."""
+        return [
+            name for name, strategy in self.strategies.items() if type(strategy).condition is not Strategy.condition
+        ]
+
+    def condition(self, network: Network, family: Family, input_shape: tuple[int, ...], labelled: bool) -> None:
+        """Conditions the target's network on its task."""
+        for strategy in self.strategies.values():
+            strategy.condition(network, family, input_shape, labelled)
+
+    def meet(self, network: Network, draw: Callable[[int], Examples]) -> None:
+        """Shows the strategies the target's training examples."""
+        for strategy in self.strategies.values():
+            strategy.meet(network, draw)
 
     def terms(self, network: Network, family: Family) -> dict[str, Term]:
         """The penalties by the names they are logged under."""

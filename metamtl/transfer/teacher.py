@@ -123,6 +123,11 @@ def teacher_of(knowledge: Knowledge) -> Network:
 
 def network_of(record: Mapping[str, Any], parameters: Mapping[str, Tensor]) -> Network:
     """The network that `record_of` describes; UsageError where its head is not one that can be rebuilt."""
+    if any(name.startswith("film.") for name in parameters):
+        raise UsageError(
+            "transfer.source: its features are modulated by its task (transfer=film), and a teacher has no task: take "
+            "a source that was trained without film."
+        )
     options = record["backbone"]
     backbone = build("backbone", options, input_shape=tuple(record["input_shape"]))
     head = nn.Linear(backbone.features, record["outputs"]) if record["outputs"] else None
