@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 
 from hydra._internal.core_plugins import file_config_source
@@ -24,11 +26,21 @@ class FileConfigSource(file_config_source.FileConfigSource):
     """
 
     def load_config(self, config_path: str) -> ConfigResult:
-        """The file's content without its `about`."""
-        result = super().load_config(config_path)
-        if isinstance(result.config, DictConfig):
-            result.config.pop("about", None)
-        return result
+        """The file's content without its `about`; a file that has not changed since is not read again."""
+        try:
+            status = Path(self.path, self._normalize_file_name(config_path)).stat()
+        except OSError:
+            return super().load_config(config_path)  # which says what is wrong
+        # a copy, as Hydra takes the defaults list out of what it is given
+        return copy.deepcopy(_unchanged(self.provider, self.path, config_path, status.st_mtime_ns, status.st_size))
+
+
+@lru_cache(maxsize=4096)
+def _unchanged(provider: str, folder: str, config_path: str, changed: int, size: int) -> ConfigResult:
+    result = file_config_source.FileConfigSource(provider, folder).load_config(config_path)
+    if isinstance(result.config, DictConfig):
+        result.config.pop("about", None)
+    return result
 
 
 class OptionFolders(SearchPathPlugin):
