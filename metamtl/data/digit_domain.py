@@ -50,12 +50,13 @@ class DigitDomain(ExampleSource):
         permute: int | None,
         split_seed: int,
         labels: int | None = None,
+        val_labels: int | None = None,
     ) -> None:
         pictures = read_pictures(domain, paths, full)
         splits = divided(pictures, split_seed)
         if digits is not None:
             splits = {split: items[np.isin(pictures.y[items], list(digits))] for split, items in splits.items()}
-        splits = with_labels(splits, pictures.y, labels, split_seed)
+        splits = with_labels(splits, pictures.y, labels, val_labels, split_seed)
         x = resized(pictures.x, size, rotate)
         if noise:
             x = noisy(x, noise, key_of("noise", domain, split_seed))

@@ -23,7 +23,8 @@ class DigitShift(ShiftedSource):
 
     `bias` selects the source's examples: one whose ink lies z standard deviations from the mean is known with chance
     1 / (1 + exp(bias z)), so that thin digits prevail; with equal domains that is all that tells them apart. `labels`
-    is how many of the source's training examples are known; with equal domains that is semi-supervised learning.
+    is how many of the source's training examples are known, and `val_labels` of those that weights are selected on;
+    with equal domains that is semi-supervised learning.
     """
 
     def __init__(
@@ -39,6 +40,7 @@ class DigitShift(ShiftedSource):
         bias: float,
         labels: int | None,
         split_seed: int,
+        val_labels: int | None = None,
     ) -> None:
         plain, changed = (
             DigitDomain(
@@ -53,10 +55,11 @@ class DigitShift(ShiftedSource):
                 permute=None,
                 split_seed=split_seed,
                 labels=known,
+                val_labels=known_val,
             )
-            for domain, turned, noisy, inverted, known in (
-                (source, 0.0, 0.0, False, labels),
-                (target, rotate, noise, invert, None),
+            for domain, turned, noisy, inverted, known, known_val in (
+                (source, 0.0, 0.0, False, labels, val_labels),
+                (target, rotate, noise, invert, None, None),
             )
         )
         facts = {"source": plain.facts, "target": changed.facts}

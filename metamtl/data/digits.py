@@ -38,8 +38,8 @@ class Digits(ExampleSource):
     """`target` is the question; `components` principal components are the input, or the 64 pixels where it is None.
 
     `digits` are those that there are examples of, of all splits; components come from all digits, so that runs on other
-    digits have one input; `labels` is how many training examples are kept. Raises UsageError where the digits are not
-    to be found.
+    digits have one input; `labels` and `val_labels` are how many training and validation examples are kept
+    (`fewer.with_labels`). Raises UsageError where the digits are not to be found.
     """
 
     def __init__(
@@ -51,6 +51,7 @@ class Digits(ExampleSource):
         split_seed: int,
         digits: Sequence[int] | None = None,
         labels: int | None = None,
+        val_labels: int | None = None,
     ) -> None:
         table = _read(paths)
         digit, pixels = table[:, 64].astype(np.int64), table[:, :64] / 16
@@ -59,7 +60,7 @@ class Digits(ExampleSource):
         x = pixels if components is None else _components(pixels, splits["train"], components)
         if digits is not None:
             splits = {split: items[np.isin(digit[items], list(digits))] for split, items in splits.items()}
-        splits = with_labels(splits, y, labels, split_seed)
+        splits = with_labels(splits, y, labels, val_labels, split_seed)
         super().__init__(
             name=f"digits-{target}",
             kind="classification",

@@ -3,7 +3,8 @@
 The transfer ratio is the metric with transfer over that from scratch at an equal budget of the target's labels, and the
 negative-transfer gap the mean paired difference where it is a loss (Wang, Dai, Poczos & Carbonell 2019, Characterizing
 and Avoiding Negative Transfer, CVPR, equation 3). `budgets` are numbers of training labels (`data.labels`) at which
-both are trained again: the curve of labels that an accuracy takes.
+both are trained again, their weights selected on as many validation labels unless `data.val_labels` says another
+number: the curve of labels that an accuracy takes.
 """
 
 from __future__ import annotations
@@ -93,7 +94,8 @@ def _budgets(
             if labels != config["data"]["labels"]:
                 title = f"{which} with {labels} labels, for reference"
                 found = trained.run({**fewer, "transfer": section}, f"{which}-{labels}", title)
-            point[which] = read_result(found)["test"][metric]
+            result = read_result(found)
+            point[which], point["val_labels"] = result["test"][metric], result["data"]["examples"]["val"]
         curve.append(point)
     wanted, lower = curve[-1]["scratch"]["mean"], lower_is_better(metric)
     reach = {which: labels_to_reach(curve, wanted, which, lower) for which in KINDS}
@@ -125,7 +127,9 @@ def _said(record: Mapping[str, Any]) -> str:
     said += f"; source only {record['source_only']['mean']:.4f}, untrained {record['random_init']['mean']:.4f}"
     if "labels" in record:
         reach = record["labels"]["reach"]
+        held = ", ".join(str(point["val_labels"]) for point in record["labels"]["curve"])
         said += (
-            f"; labels to reach {reach['figure']:.4f}: {reach['transfer']} with transfer, {reach['scratch']} without"
+            f"; labels to reach {reach['figure']:.4f}: {reach['transfer']} with transfer, {reach['scratch']} without "
+            f"(weights selected on {held} validation labels)"
         )
     return said

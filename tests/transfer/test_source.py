@@ -54,7 +54,8 @@ def test_what_transfer_gained_is_measured_on_equal_examples(tmp_path: Path) -> N
     assert found["transfer_ratio"] == pytest.approx(own / found["scratch"]["mean"])
     assert found["improvement"]["mean"] == pytest.approx(own - found["scratch"]["mean"], abs=1e-9)
     assert found["negative_transfer"]["gap"] == pytest.approx(max(0.0, found["scratch"]["mean"] - own), abs=1e-9)
-    assert [point["labels"] for point in found["labels"]["curve"]] == [10, 20]
+    assert [(point["labels"], point["val_labels"]) for point in found["labels"]["curve"]] == [(10, 10), (20, 20)]
+    assert result["data"]["examples"]["val"] == 20
     assert found["labels"]["curve"][1]["scratch"] == found["scratch"]
     wanted = ["joint-digits-s0", "random_init-s0", "scratch-10-s0", "scratch-s0", "source-s0", "source_only-s0"]
     assert labelled(tmp_path) == [*wanted, "transfer-10-s0"]
@@ -69,12 +70,26 @@ def test_labels_to_reach_is_the_smallest_budget_that_does() -> None:
 
 def test_fewer_labels_are_even_and_within_more() -> None:
     y = np.array([0] * 50 + [1] * 30 + [2] * 20)
-    splits: dict[Any, Any] = {"train": np.arange(100), "test": np.arange(0)}
-    few, more = (with_labels(splits, y, count, 3)["train"] for count in (9, 40))
+    splits: dict[Any, Any] = {"train": np.arange(100), "val": np.arange(10, 40), "test": np.arange(0)}
+    few, more = (with_labels(splits, y, count, None, 3)["train"] for count in (9, 40))
     assert np.bincount(y[few]).tolist() == [3, 3, 3] and set(few) <= set(more)
-    assert with_labels(splits, y, None, 3)["train"] is splits["train"]
+    assert with_labels(splits, y, None, None, 3)["train"] is splits["train"]
     with pytest.raises(UsageError, match="there are 100 training examples"):
-        with_labels(splits, y, 101, 3)
+        with_labels(splits, y, 101, None, 3)
+
+
+def test_weights_are_selected_on_as_many_labels_as_there_are_to_train_on() -> None:
+    y = np.array([0, 1] * 100)
+    splits: dict[Any, Any] = {"train": np.arange(100), "val": np.arange(100, 160), "test": np.arange(160, 200)}
+    found = with_labels(splits, y, 10, None, 3)
+    assert np.bincount(y[found["val"]]).tolist() == [5, 5] and set(found["val"]) <= set(splits["val"])
+    assert {split: len(items) for split, items in with_labels(splits, y, 90, None, 3).items()} == {
+        **{"train": 90, "val": 60},
+        "test": 40,
+    }
+    assert len(with_labels(splits, y, 10, 4, 3)["val"]) == 4 and len(with_labels(splits, y, None, 4, 3)["val"]) == 4
+    with pytest.raises(UsageError, match=r"data\.val_labels=61: there are 60 validation examples"):
+        with_labels(splits, y, 10, 61, 3)
 
 
 def test_auto_takes_the_best_of_its_trials_and_says_why(source: Path, tmp_path: Path) -> None:
