@@ -83,7 +83,11 @@ class EWC(Strategy):
 
 
 def fisher_diagonal(trained: Trained, kind: Kind, count: int) -> dict[str, Tensor]:
-    """The mean squared gradient of log p(y|x): y in expectation (exact), drawn (sampled) or the label (empirical)."""
+    """The mean squared gradient of log p(y|x): y in expectation (exact), drawn (sampled) or the label (empirical).
+
+    Each example is passed alone, normalised where batches are by the statistics of all examples, as constants: by its
+    own it would be nought whatever the weights.
+    """
     network = trained.network
     if network.head is None or not isinstance(trained.family, Classification):
         raise UsageError(
@@ -93,9 +97,12 @@ def fisher_diagonal(trained: Trained, kind: Kind, count: int) -> dict[str, Tenso
     weights = {name: weight for name, weight in network.named_parameters() if weight.requires_grad}
     total = {name: torch.zeros_like(weight) for name, weight in weights.items()}
     generator = torch.Generator().manual_seed(0)
+    network.transductive = False
+    with torch.no_grad():
+        statistics = network.support_statistics(examples.x)
     for number in range(size(examples.x)):
         one = examples.map(lambda tensor, at=number: tensor[at : at + 1])  # type: ignore[misc]
-        outputs = network.query(one.x, dict(weights))
+        outputs = network.query(one.x, dict(weights), statistics)
         if isinstance(trained.family, LabelledClasses):
             outputs = trained.family.answers(outputs, one)
         logs = F.log_softmax(outputs[0], dim=0)

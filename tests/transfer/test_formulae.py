@@ -9,6 +9,8 @@ import pytest
 import torch
 from torch import nn
 
+from metamtl.backbones.mlp import MLP
+from metamtl.backbones.norm import BatchNorm
 from metamtl.data.family import Classification
 from metamtl.data.task import Examples
 from metamtl.engine.network import Network
@@ -108,6 +110,27 @@ def test_the_exact_fisher_of_a_linear_classifier_is_known() -> None:
     own = fisher_diagonal(trained_one, "empirical", 6)["head.weight"]
     hot = nn.functional.one_hot(examples.labels, 4)
     torch.testing.assert_close(own, torch.einsum("nc,nj->cj", (hot - p).square(), examples.x.square()) / 6)
+
+
+def test_importance_where_batches_are_normalised_is_by_the_statistics_of_all_examples() -> None:
+    torch.manual_seed(0)
+    backbone, head = MLP(input_shape=(3,), hidden=[4], norm="batch"), nn.Linear(4, 4)
+    network = Network(backbone, head, "batch").double().eval()
+    examples = Examples(normal(6, 3), torch.arange(6) % 4)
+    assert isinstance(examples.x, torch.Tensor)
+    trained_one = Trained(network, Classification("made", 4), (3,), lambda count: examples)
+    found = fisher_diagonal(trained_one, "empirical", 6)
+    linear, norm = backbone.get_submodule("layers.0.0"), backbone.get_submodule("layers.0.1")
+    assert isinstance(linear, nn.Linear) and isinstance(norm, BatchNorm)
+    every = linear(examples.x).detach()
+    mean, deviation = every.mean(0), (every.var(0, correction=0) + 1e-5).sqrt()
+    wanted = torch.zeros_like(linear.weight)
+    for x, y in zip(examples.x, examples.labels, strict=True):
+        h = (norm.weight * (linear(x) - mean) / deviation + norm.bias).relu()
+        (slope,) = torch.autograd.grad(head(h).log_softmax(0)[y], linear.weight)
+        wanted += slope.square() / 6
+    assert float(wanted.max()) > 1e-3
+    torch.testing.assert_close(found["backbone.layers.0.0.weight"], wanted, rtol=1e-9, atol=1e-12)
 
 
 def test_agem_takes_out_what_the_memory_speaks_against() -> None:
