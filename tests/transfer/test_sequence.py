@@ -43,6 +43,15 @@ def record(run: Path) -> dict[str, Any]:
     return found
 
 
+@pytest.mark.parametrize("experiment", ["split_digits", "permuted_digits"])
+def test_an_experiment_leaves_the_batch_to_the_method(experiment: str) -> None:
+    sizes = {
+        algo: compose([f"experiment=continual/{experiment}", f"algo={algo}"])["trainer"]["batch_size"]
+        for algo in ("joint", "lamaml")
+    }
+    assert sizes == {"joint": 64, "lamaml": 10}
+
+
 def test_the_figures_of_a_matrix_are_their_formulae() -> None:
     matrix = np.array([[0.1, 0.2, 0.3], [0.9, 0.3, 0.1], [0.7, 0.8, 0.5], [0.6, 0.9, 0.7]])
     found = sequence_figures(matrix, [0.03, 0.04, 0.0])
