@@ -40,6 +40,7 @@ def test_trains_two_steps(experiment: str, tmp_path: Path, cache: Path) -> None:
     data = os.environ.get("METAMTL_TEST_DATA")
     small = ["trainer.steps=2", "trainer.meta_batch=2", "trainer.task.ways=5", "backbone.width=8"]
     small += ["trainer.batch_size=8", "eval.episodes=4", "eval.val_episodes=4", "eval.gap_episodes=0"]
+    small += ["trainer.pictures=2"]
     base = compose([f"experiment={experiment}"])
     stages = base["trainer"]["stages"]
     small += [f"++trainer.stages.{stage}.steps=2" for stage in stages]

@@ -22,7 +22,7 @@ SMALL: tuple[str, ...] = (
     "eval.episodes=6",
     "eval.val_episodes=4",
 )
-SMALL += ("eval.gap_episodes=0", "trainer.device=cpu", "trainer.threads=1")
+SMALL += ("eval.gap_episodes=0", "trainer.pictures=2", "trainer.device=cpu", "trainer.threads=1")
 
 
 def shown() -> dict[str, str]:

@@ -56,7 +56,8 @@ def test_chance_needs_classes() -> None:
 
 @pytest.mark.parametrize("algo", ["centroid", "chance"])
 def test_a_run_is_as_ordinary_as_any_other(algo: str, tmp_path: Path, cache: Path) -> None:
-    few = ["eval.episodes=20", "eval.val_episodes=10", "eval.gap_episodes=0", "trainer.device=cpu"]
+    few = ["eval.episodes=20", "eval.val_episodes=10", "eval.gap_episodes=0", "trainer.pictures=2"]
+    few += ["trainer.device=cpu"]
     config = compose([f"algo={algo}", "data=glyphs", *few, f"paths.cache={cache}", f"paths.outputs={tmp_path}"])
     train_run(config, ["metamtl", "train"])
     (run,) = (path.parent for path in tmp_path.glob("*/meta.json"))

@@ -121,6 +121,7 @@ def test_each_label_has_its_family(paths: DataPaths) -> None:
 def test_all_four_questions_train_together(paths: DataPaths, tmp_path: Path) -> None:
     """One backbone gives its features to two families, its last map to one, and learns of boxes where there are any."""
     small = ["backbone.width=4", "trainer.steps=2", "trainer.batch_size=3", "trainer.threads=1", "backbone.halvings=2"]
+    small += ["trainer.pictures=2"]
     places = [f"paths.{name}={tmp_path / name}" for name in ("data", "cache", "outputs")]
     config = compose(["experiment=multitask/pets", *small, *places])
     run = train_run(config, ["metamtl", "train"])

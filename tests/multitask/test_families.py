@@ -20,6 +20,7 @@ from metamtl.trainer.run import resume_run, train_run
 from metamtl.trainer.streams import stream_of
 
 DIGITS = ["experiment=multitask/digits4", "backbone.hidden=[16]", "trainer.precision=float64", "trainer.batch_size=8"]
+DIGITS += ["trainer.pictures=0"]
 WAVES = [
     "algo=maml",
     "data=sinusoid",
@@ -27,6 +28,7 @@ WAVES = [
     "+families.low={data: sinusoid, set: {data: {amplitude: [0.1, 1.0]}, trainer: {meta_batch: 2}}}",
     "+families.high={data: sinusoid, set: {data: {amplitude: [4.0, 5.0]}, trainer: {meta_batch: 3}}}",
     "trainer.precision=float64",
+    "trainer.pictures=0",
 ]
 
 
@@ -92,6 +94,7 @@ def test_a_stopped_run_of_families_goes_on_as_an_unbroken_one(tmp_path: Path) ->
         "trainer.validate_every=2",
         "eval.episodes=20",
         "eval.val_episodes=10",
+        "eval.gap_episodes=10",
     ]
 
     def run(steps: int, folder: str) -> RunFolder:

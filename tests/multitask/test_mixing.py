@@ -63,10 +63,7 @@ def test_an_update_of_some_leaves_the_others_heads_alone() -> None:
         families.update_running([(a.double(), b.double()) for a, b in statistics], step)
 
 
-def test_a_run_of_draws_logs_the_mean_over_the_updates_that_a_family_was_in(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("metamtl.trainer.session.plot_curves", lambda run: None)  # slow, and tested elsewhere
+def test_a_run_of_draws_logs_the_mean_over_the_updates_that_a_family_was_in(tmp_path: Path) -> None:
     mixing = {"take": 1, "rule": "equal"}
     single = trained(tmp_path / "single", 6, log_every=1, mixing=mixing)
     window = trained(tmp_path / "window", 6, log_every=6, mixing=mixing)

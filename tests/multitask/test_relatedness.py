@@ -66,10 +66,7 @@ def test_elsewhere_is_the_gradient_there_and_changes_nothing(name: str) -> None:
     assert all(torch.equal(after[name], tensor) for name, tensor in before.items())
 
 
-def test_a_run_records_relatedness_and_a_stopped_one_goes_on_as_an_unbroken_one(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("metamtl.trainer.session.plot_curves", lambda run: None)  # slow, and tested elsewhere
+def test_a_run_records_relatedness_and_a_stopped_one_goes_on_as_an_unbroken_one(tmp_path: Path) -> None:
     every, weighting = {"every": 2}, {"name": "famo"}
     whole = trained(tmp_path / "whole", 4, relatedness=every, weighting=weighting)
     broken = trained(tmp_path / "broken", 3, relatedness=every, weighting=weighting)
