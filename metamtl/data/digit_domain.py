@@ -72,6 +72,7 @@ class DigitDomain(ExampleSource):
             y=pictures.y,
             splits=splits,
             output_size=10,
+            originals=f"{domain}, full" if full else domain,
             preprocessing=preprocessing(size=size, channels="grey", invert=not invert),
             facts={
                 "domain": domain,

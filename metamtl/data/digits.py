@@ -68,6 +68,7 @@ class Digits(ExampleSource):
             y=y,
             splits=splits,
             output_size=int(y.max()) + 1,
+            originals="optdigits",
             facts={"target": target, "components": components, "digits": digits, "licence": "CC BY 4.0"},
         )
 

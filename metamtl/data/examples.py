@@ -30,7 +30,8 @@ class ExampleSource(Source):
     """Examples x [N, ...] (or named arrays) with labels y [N, ...], and the items of each split.
 
     `identity` is that of the examples themselves where x is one of several forms that they may take (texts, as numbers
-    that depend on who reads them). Raises MetamtlError where an item is in two splits.
+    that depend on who reads them), and `originals` names what the items number where sources change one set of pictures
+    or ask several questions about it. Raises MetamtlError where an item is in two splits.
     """
 
     labelled = True
@@ -48,6 +49,7 @@ class ExampleSource(Source):
         preprocessing: dict[str, Any] | None = None,
         facts: dict[str, Any] | None = None,
         identity: str = "",
+        originals: str = "",
     ) -> None:
         every = np.concatenate(list(splits.values()))
         if len(np.unique(every)) != len(every):
@@ -66,6 +68,7 @@ class ExampleSource(Source):
         listed = {split: array_digest(items) for split, items in self._splits.items()}
         self.fingerprint = digest("examples", name, kind, content, listed)
         self._identity = digest("identity", name, identity, listed) if identity else self.fingerprint
+        self.originals = originals or self.fingerprint
 
     def split_fingerprint(self, split: Split) -> str:
         """One for all splits: that of the examples, whatever form they have here."""

@@ -16,10 +16,11 @@ import numpy as np
 from metamtl.build import Parts
 from metamtl.config.compose import merge
 from metamtl.config.sequence import stage_configs, stage_name
-from metamtl.data.source import Split
+from metamtl.data.examples import ExampleSource
+from metamtl.data.source import IntArray, Split
 from metamtl.engine.world import World
 from metamtl.errors import MetamtlError, UsageError
-from metamtl.evaluation.continual import sequence_figures
+from metamtl.evaluation.continual import acc_interval, mean_interval, sequence_figures
 from metamtl.evaluation.protocol import EpisodeFigures, episodes_id, evaluate_episodes, summaries
 from metamtl.evaluation.report import said, tested
 from metamtl.families import Families, build_families
@@ -133,7 +134,8 @@ def _write(
     matrix = np.array([[one["mean"] for one in row] for row in means])
     names = [stage_name(own) for own in config["sequence"]]
     result, figures = _result(families, folders, judges, rows[-1])
-    result["sequence"] = {"stages": names, **sequence_figures(matrix, [one["ci95"] for one in means[-1]])}
+    interval = acc_interval([one[metric] for one in rows[-1]], _examples(judges, rows[-1], metric))
+    result["sequence"] = {"stages": names, **sequence_figures(matrix, interval)}
     checkpoint.save_best(run, families.module, int(result["train"]["steps"]))
     write_result(run, result, figures)
     plot_sequence(run, matrix.tolist(), names, metric)
@@ -148,6 +150,9 @@ def _result(
     result, _ = tested(families, World(0, 1), lambda done, of: None)
     figures = {name: np.concatenate([one[name] for one in last]) for name in last[0]}
     result["test"] = summaries(families.first, figures)
+    for name, values in figures.items():
+        examples = np.concatenate(_examples(judges, last, name))
+        result["test"][name]["ci95"] = mean_interval(values, examples)
     ids = [episodes_id(parts, "test", parts.test_shape, parts.config["eval"]["episodes"]) for parts in judges]
     result["episodes_id"] = hashlib.sha256(":".join(ids).encode()).hexdigest()[:16]
     records = [read_result(folder) for folder in folders]
@@ -165,6 +170,20 @@ def _result(
     if "transfer" in records[-1]:
         result["transfer"] = records[-1]["transfer"]
     return result, figures
+
+
+def _examples(judges: Sequence[Parts], row: Sequence[EpisodeFigures], metric: str) -> list[IntArray]:
+    """A number for each test figure of each stage, equal for one picture; of episodes every figure has its own."""
+    origins: list[str] = []
+    found = []
+    for number, (parts, figures) in enumerate(zip(judges, row, strict=True)):
+        source, items = parts.source, np.arange(len(figures[metric]))
+        origin = f"stage {number}"
+        if isinstance(source, ExampleSource):
+            origin, items = source.originals, source.items("test")
+        origins += [origin] if origin not in origins else []
+        found.append(items + (origins.index(origin) << 40))  # more than any set has items
+    return found
 
 
 def _said(record: Mapping[str, Any], metric: str) -> str:

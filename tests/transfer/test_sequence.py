@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +13,15 @@ import torch
 
 from metamtl.build import build_parts
 from metamtl.config.compose import compose
+from metamtl.data.examples import ExampleSource
 from metamtl.data.labelled import LabelledClasses
 from metamtl.data.task import Examples, Minibatch
 from metamtl.engine.network import Network
 from metamtl.errors import MetamtlError, UsageError
-from metamtl.evaluation.continual import sequence_figures
+from metamtl.evaluation.continual import acc_interval, mean_interval, sequence_figures
 from metamtl.opening import open_sources
 from metamtl.runs.folder import RunFolder
-from metamtl.runs.result import read_result
+from metamtl.runs.result import read_episodes, read_result, summary
 from metamtl.trainer import sequence
 from metamtl.trainer.run import resume_run, train_run
 from metamtl.transfer.base import Origin
@@ -54,14 +56,45 @@ def test_an_experiment_leaves_the_batch_to_the_method(experiment: str) -> None:
 
 def test_the_figures_of_a_matrix_are_their_formulae() -> None:
     matrix = np.array([[0.1, 0.2, 0.3], [0.9, 0.3, 0.1], [0.7, 0.8, 0.5], [0.6, 0.9, 0.7]])
-    found = sequence_figures(matrix, [0.03, 0.04, 0.0])
-    assert found["acc"]["mean"] == pytest.approx((0.6 + 0.9 + 0.7) / 3)
-    assert found["acc"]["ci95"] == pytest.approx(0.05 / 3)
+    found = sequence_figures(matrix, 0.05)
+    assert found["acc"] == {"mean": pytest.approx((0.6 + 0.9 + 0.7) / 3), "ci95": 0.05}
     assert found["bwt"] == pytest.approx(((0.6 - 0.9) + (0.9 - 0.8)) / 2)
     assert found["fwt"] == pytest.approx(((0.3 - 0.2) + (0.5 - 0.3)) / 2)
     assert found["forgetting_by_task"] == pytest.approx([0.9 - 0.6, 0.8 - 0.9])
-    one = sequence_figures(matrix[:2, :1], [0.1])
+    one = sequence_figures(matrix[:2, :1], 0.1)
     assert one["bwt"] is None and one["fwt"] is None and one["forgetting"] is None
+
+
+def test_the_interval_of_acc_knows_pictures_that_tasks_share() -> None:
+    generator = np.random.default_rng(0)
+    hits = [(generator.random(count) < 0.7).astype(np.float64) for count in (50, 80)]
+    apart = [np.arange(50), np.arange(50, 130)]
+    halves = [summary(one)["ci95"] for one in hits]
+    assert acc_interval(hits, apart) == pytest.approx(math.hypot(*halves) / 2)
+    same = [hits[0], hits[0]]  # what one task says of a picture the other says again: nothing is learnt from it
+    assert acc_interval(same, [apart[0], apart[0]]) == pytest.approx(halves[0])
+    assert mean_interval(np.concatenate(same), np.concatenate([apart[0]] * 2)) == pytest.approx(halves[0], rel=0.02)
+    opposed = [hits[0], 1 - hits[0]]
+    assert acc_interval(opposed, [apart[0], apart[0]]) == pytest.approx(0, abs=1e-12)
+    unknown = [np.append(hits[0], np.nan), hits[1]]
+    assert acc_interval(unknown, [np.arange(51), apart[1] + 1]) == pytest.approx(math.hypot(*halves) / 2)
+
+
+def test_permuted_pictures_are_one_picture_and_pairs_of_digits_are_not(tmp_path: Path) -> None:
+    """Two stages that are the same task: their errors are the same, and two tests tell no more than one."""
+    twice = [*DIGITS, "sequence=[{data: {digits: null}}, {trainer: {steps: 1}}]", "trainer.steps=2"]
+    run = trained(tmp_path / "twice", *twice)
+    found, one = record(run), read_result(RunFolder.open(run / "stages" / "2"))["test"]["accuracy"]
+    assert found["acc"]["mean"] == pytest.approx(one["mean"])
+    assert found["acc"]["ci95"] == pytest.approx(one["ci95"])
+    assert read_result(RunFolder.open(run))["test"]["accuracy"]["ci95"] == pytest.approx(one["ci95"], rel=0.01)
+    pairs = trained(tmp_path / "pairs", *SMALL, "trainer.steps=2")
+    figures = read_episodes(RunFolder.open(pairs))["accuracy"]
+    (stored,) = open_sources(compose([*DIGITS, "data.digits=[0,1]"])).values()
+    assert isinstance(stored, ExampleSource)
+    first = len(stored.items("test"))
+    halves = [summary(part)["ci95"] for part in (figures[:first], figures[first:])]
+    assert record(pairs)["acc"]["ci95"] == pytest.approx(math.hypot(*halves) / 2)
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
@@ -236,7 +269,7 @@ def test_lamaml_second_order_agrees_with_finite_differences() -> None:
 
 
 def test_figures_that_are_no_shares_are_not_said_in_percent() -> None:
-    figures = sequence_figures(np.array([[3.0, 3.0], [1.0, 2.5], [1.5, 0.5]]), [0.03, 0.04])
+    figures = sequence_figures(np.array([[3.0, 3.0], [1.0, 2.5], [1.5, 0.5]]), 0.025)
     in_shares = sequence._said({"stages": ["a", "b"], **figures}, "accuracy")
     assert in_shares.startswith("after 2 stages: ACC 100.00% ± 2.50, BWT +50.00")
     in_errors = sequence._said({"stages": ["a", "b"], **figures}, "mse")
