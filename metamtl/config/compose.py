@@ -178,13 +178,12 @@ def _hydra(config_dir: Path | None) -> Iterator[None]:
 @contextmanager
 def _outer_put_back() -> Iterator[None]:
     """A family is composed while the run is: Hydra's two globals are those of the run again at the end."""
-    composer, job = GlobalHydra.instance(), HydraConfig.instance()
-    before = composer.hydra, job.cfg
-    composer.hydra = None
+    before = GlobalHydra.instance().hydra, HydraConfig.instance().cfg
+    GlobalHydra.instance().hydra = None
     try:
         yield
-    finally:
-        composer.hydra, job.cfg = before
+    finally:  # Hydra has put copies in the place of both meanwhile
+        GlobalHydra.instance().hydra, HydraConfig.instance().cfg = before
 
 
 def _attempt(texts: Sequence[str], library: Library) -> _Attempt:

@@ -109,7 +109,7 @@ def test_all_problems_come_at_once(toy: Path) -> None:
 @pytest.mark.parametrize(
     ("override", "said"),
     [
-        ("algo=mml", "algo=mml: there is no such option; did you mean algo=maml?"),
+        ("algo=mamls", "algo=mamls: there is no such option; did you mean algo=maml?"),
         ("trainer=3", "trainer=3: there is no such option."),
         ("algo.inner_lr=1", "algo.inner_lr: not a key of the options chosen; algo="),
         ("shots=3", "shots: no such key; did you mean task.shots?"),
@@ -175,6 +175,14 @@ def test_each_value_of_a_sweep_is_checked(toy: Path) -> None:
     planned = plan(["data=toy", "seed=range(0,3)", "algo=glob(*)"], toy, multirun=True)
     assert planned.multirun
     assert planned.config["seed"] == 0
+
+
+def test_a_sweep_over_options_of_several_families_is_composed() -> None:
+    words = ["experiment=multitask/digits4", "weighting=equal,pcgrad,nothing"]
+    with pytest.raises(UsageError) as raised:
+        plan(words, None, multirun=True)
+    assert all("nothing" in problem for problem in raised.value.problems)
+    assert plan(["experiment=multitask/digits4", "weighting=equal,pcgrad", "seed=0,1"], None, multirun=True).multirun
 
 
 def test_hydras_own_keys_and_new_sections_are_left_to_hydra(toy: Path) -> None:
