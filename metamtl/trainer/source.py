@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -26,9 +26,8 @@ from metamtl.runs import checkpoints
 from metamtl.runs.files import sha256_of
 from metamtl.runs.folder import RunFolder
 from metamtl.trainer.checkpoint import learner_of
-from metamtl.trainer.validation import validate
+from metamtl.trainer.score import score_of
 from metamtl.transfer.base import Origin, Trained
-from metamtl.transfer.carry import targets
 from metamtl.transfer.knowledge import Knowledge
 
 KNOWLEDGE = "knowledge.pt"
@@ -46,7 +45,7 @@ def take_over(families: Families, world: World, run: RunFolder | None, fresh: bo
     record: dict[str, Any] | None = None
     if file is not None:
         if fresh:
-            extracted = transfer.extract([open_origin(Path(path)) for path in transfer.sources], _score(families))
+            extracted = transfer.extract([open_origin(Path(path)) for path in transfer.sources], score_of(families))
             extracted.save(file)
         record = asdict(Knowledge.load(file))
     knowledge = Knowledge(**world.from_first(record))
@@ -141,22 +140,3 @@ def _supports(parts: Parts, count: int) -> list[Examples]:
 
 def _below(parameters: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): tensor for name, tensor in parameters.items() if name.startswith(prefix)}
-
-
-def _score(families: Families) -> Callable[[Mapping[str, Tensor]], float]:
-    """The validation score of the target with some parameters in its network, more is better."""
-
-    def score(parameters: Mapping[str, Tensor]) -> float:
-        kept = {name: tensor.clone() for name, tensor in families.module.state_dict().items()}
-        try:
-            with torch.no_grad():
-                for parts in families.each.values():
-                    for name, tensor in targets(parts.learner.network).items():
-                        if name in parameters and parameters[name].shape == tensor.shape:
-                            tensor.copy_(parameters[name])
-            found = validate(families, World(0, 1), {})
-        finally:
-            families.module.load_state_dict(kept)
-        return found.score if found.higher_is_better else -found.score
-
-    return score

@@ -19,7 +19,7 @@ from metamtl.engine.network import Network
 from metamtl.engine.terms import Term
 from metamtl.transfer.knowledge import Knowledge
 
-Score = Callable[[Mapping[str, Tensor]], float]
+Score = Callable[[Mapping[str, Tensor], bool], float]
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,8 @@ class Strategy:
     def extract(self, origins: Sequence[Origin], score: Score) -> Knowledge:
         """K: by default the parameters of the source.
 
-        `score` is the validation score of the target's learner with some parameters put in, more is better.
+        `score` is the validation score of the target with some parameters put in, with their head or without; more is
+        better.
         """
         return Knowledge(parameters=origins[0].parameters)
 

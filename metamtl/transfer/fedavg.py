@@ -31,16 +31,23 @@ class FedAvg(Strategy):
 
     def extract(self, origins: Sequence[Origin], score: Score) -> Knowledge:
         """The mean of all sources."""
-        return Knowledge(parameters=mean_of(origins))
+        return Knowledge(parameters=mean_of(origins, self.head))
 
     def start(self, network: Network, knowledge: Knowledge) -> None:
         """The mean's backbone."""
         carry(network, knowledge, self.head)
 
 
-def mean_of(origins: Sequence[Origin]) -> dict[str, Tensor]:
-    """The mean of the sources' tensors by name; UsageError where they are of other shapes."""
-    shapes = [{name: tensor.shape for name, tensor in origin.parameters.items()} for origin in origins]
+def mean_of(origins: Sequence[Origin], head: bool) -> dict[str, Tensor]:
+    """The mean of the sources' tensors by name, of the backbones alone without `head`.
+
+    UsageError where they are of other shapes.
+    """
+    every = [
+        {name: tensor for name, tensor in origin.parameters.items() if head or not name.startswith("head.")}
+        for origin in origins
+    ]
+    shapes = [{name: tensor.shape for name, tensor in parameters.items()} for parameters in every]
     for origin, found in zip(origins, shapes, strict=True):
         if found != shapes[0]:
             raise UsageError(
@@ -48,6 +55,6 @@ def mean_of(origins: Sequence[Origin]) -> dict[str, Tensor]:
                 "runs of one backbone and method can be averaged."
             )
     return {
-        name: torch.stack([origin.parameters[name].double() for origin in origins]).mean(0).to(tensor.dtype)
-        for name, tensor in origins[0].parameters.items()
+        name: torch.stack([parameters[name].double() for parameters in every]).mean(0).to(tensor.dtype)
+        for name, tensor in every[0].items()
     }

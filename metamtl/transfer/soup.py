@@ -19,14 +19,17 @@ class Soup(FedAvg):
     """The mean of the runs that validation keeps, the best one first."""
 
     def extract(self, origins: Sequence[Origin], score: Score) -> Knowledge:
-        """The mean, and in `provenance` which runs are in it."""
-        alone = [score(origin.parameters) for origin in origins]
+        """The mean, and in `provenance` which runs are in it.
+
+        Runs are scored as they are carried: without heads unless the mean of these is carried too.
+        """
+        alone = [score(origin.parameters, self.head) for origin in origins]
         order = sorted(range(len(origins)), key=lambda number: -alone[number])
         chosen, best = [origins[order[0]]], alone[order[0]]
         for number in order[1:]:
-            tried = score(mean_of([*chosen, origins[number]]))
+            tried = score(mean_of([*chosen, origins[number]], self.head), self.head)
             if tried >= best:
                 chosen, best = [*chosen, origins[number]], tried
         kept = [str(origin.provenance["run"]) for origin in chosen]
         provenance = {"soup": {"kept": kept, "score": best, "best_alone": max(alone)}}
-        return Knowledge(parameters=mean_of(chosen), provenance=provenance)
+        return Knowledge(parameters=mean_of(chosen, self.head), provenance=provenance)

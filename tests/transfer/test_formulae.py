@@ -14,6 +14,7 @@ from metamtl.backbones.norm import BatchNorm
 from metamtl.data.family import Classification
 from metamtl.data.task import Examples
 from metamtl.engine.network import Network
+from metamtl.errors import UsageError
 from metamtl.trainer.run import resume_run
 from metamtl.trainer.source import open_origin
 from metamtl.transfer.agem import projected
@@ -176,6 +177,23 @@ def test_averaging_is_the_mean_and_a_soup_keeps_what_helps(source: Path, tmp_pat
     assert record["kept"][0] == source.name and record["score"] >= record["best_alone"]
 
 
+def test_a_soup_of_backbones_is_chosen_without_heads(tmp_path: Path) -> None:
+    """Heads of another question, of one size with the target's or not, say nothing of a backbone."""
+    features = trained(tmp_path / "a", *DIGITS, "backbone.hidden=[16]", "trainer.steps=200")
+    bad = ["trainer.steps=1", "trainer.optimizer.lr=30.0", "data.target=prime"]
+    useless = trained(tmp_path / "b", *DIGITS, "backbone.hidden=[16]", *bad)
+    chosen = ["transfer=soup", f"transfer.source=[{useless},{features}]", "backbone.hidden=[16]"]
+    for target in ("digit", "odd"):
+        families_of(tmp_path / target, *DIGITS, *chosen, f"data.target={target}")
+        (made,) = (tmp_path / target).glob("*/knowledge.pt")
+        known = Knowledge.load(made)
+        record = known.provenance["soup"]
+        assert record["kept"] == [features.name] and record["score"] > 0.6
+        assert not any(name.startswith("head.") for name in known.parameters)
+    with pytest.raises(UsageError, match="has other weights than"):
+        families_of(tmp_path / "heads", *DIGITS, *chosen, "transfer.soup.head=true")
+
+
 @pytest.mark.parametrize(("name", "few"), [("lora", "rank=1"), ("meta_transfer", None)])
 def test_changed_layers_begin_as_the_source_and_learn_few_numbers(
     name: str, few: str | None, source: Path, tmp_path: Path
@@ -256,7 +274,7 @@ def test_attention_maps_are_those_of_the_blocks() -> None:
 def test_an_inner_penalty_pulls_fast_weights_back_and_is_kept_for_new_tasks(tmp_path: Path) -> None:
     waves = ["algo=maml", "data=sinusoid", "backbone.hidden=[5]", "trainer.precision=float64", "trainer.device=cpu"]
     waves += ["task.shots=4", "task.queries=3", "trainer.meta_batch=2", "algo.inner_lr=0.01", "engine=loop"]
-    waves += ["eval.gap_episodes=0", "algo.inner_steps=1"]
+    waves += ["eval.gap_episodes=0", "algo.inner_steps=1", "trainer.pictures=0"]
     source = trained(tmp_path, *waves, "trainer.steps=2", "seed=4")
     chosen = [*waves, "transfer=l2sp", f"transfer.source={source}", "transfer.l2sp.at=inner"]
     run = trained(tmp_path / "run", *chosen, "transfer.l2sp.weight=1.0", "trainer.steps=3")
