@@ -104,6 +104,7 @@ class Families:
         if self.weighting is None:
             return gradient
         drawn = self.drawn(step)
+        self.weighting.present = [place for place, family in enumerate(self.each) if family in drawn]
         rows = self.rows(gradient, drawn)
         losses = torch.tensor([figures[f"{family}/loss"] for family in drawn]).to(rows)
         finite = bool(rows.isfinite().all() and losses.isfinite().all())
@@ -199,10 +200,49 @@ def build_families(
                 f"families.{name}: algo={own['algo']['name']} trains in stages, which several families in one run "
                 "cannot: take a method with one stage, such as protonet, maml or joint."
             )
-    weighting = build_weighting(config, sources)
+    mixing = mixing_of(config["mixing"], sources, config["seed"])
+    join(each, mixing)
+    weighting = build_weighting(config, sources, mixing)
     like = next(next(iter(each.values())).learner.parameters())
     joined = Joined({name: parts.learner for name, parts in each.items()}, weighting.to(like.device, like.dtype))
-    return Families(config, each, joined, weighting, mixing_of(config["mixing"], sources, config["seed"]))
+    return Families(config, each, joined, weighting, mixing)
+
+
+def join(each: Mapping[str, Parts], mixing: Mixing) -> None:
+    """Makes those learners known to one another that have a stage which is learnt together.
+
+    UsageError where their updates cannot be made of one task of each.
+    """
+    together = {name: parts for name, parts in each.items() if any(stage.together for stage in parts.learner.stages)}
+    if not together:
+        return
+    algo = next(iter(together.values())).config["algo"]["name"]
+    if len(together) == 1 or mixing.most == 1:
+        raise UsageError(
+            f"algo={algo} adapts to several families at once, and here an update has one at most: give it to another "
+            "family as well with mixing.rule=subsets, or take maml."
+        )
+    _refuse_unpaired(algo, together)
+    for name, parts in together.items():
+        parts.learner.join({other: there.learner for other, there in together.items() if other != name})
+
+
+def _refuse_unpaired(algo: str, together: Mapping[str, Parts]) -> None:
+    counts = {name: parts.config["trainer"]["meta_batch"] for name, parts in together.items()}
+    if len(set(counts.values())) > 1:
+        said = ", ".join(f"{count} of {name}" for name, count in counts.items())
+        raise UsageError(
+            f"algo={algo} puts one task of each family beside one of every other, and an update has {said}: set one "
+            "trainer.meta_batch for all."
+        )
+    for name, parts in together.items():
+        shape = parts.train_shape
+        drawn = [shape.shots, shape.ways] if parts.source.kind == "classification" else [shape.shots]
+        if not all(isinstance(one, int) for one in drawn):
+            raise UsageError(
+                f"families.{name}: algo={algo} runs tasks of several families side by side, which needs fixed ways and "
+                "shots in training: give numbers, and not ranges."
+            )
 
 
 def _refuse_other_backbones(configs: Mapping[str, Mapping[str, Any]]) -> None:
@@ -214,16 +254,15 @@ def _refuse_other_backbones(configs: Mapping[str, Mapping[str, Any]]) -> None:
         )
 
 
-def build_weighting(config: Mapping[str, Any], sources: Mapping[str, Source]) -> Weighting:
+def build_weighting(config: Mapping[str, Any], sources: Mapping[str, Source], mixing: Mixing) -> Weighting:
     """The weighting of a run; UsageError where it cannot do with some of the families."""
     weighting: Weighting = build(
         "weighting", config["weighting"], families={name: source.kind for name, source in sources.items()}
     )
     weighting.seed = config["seed"]
-    take = config["mixing"]["take"]
-    if weighting.needs_all and take is not None and take < len(sources):
+    if weighting.needs_all and mixing.least < len(sources):
         raise UsageError(
             f"weighting={config['weighting']['name']} compares all families at every update: leave mixing.take at "
-            "null, or take weighting=equal."
+            "null and mixing.rule at proportional, or take weighting=equal."
         )
     return weighting

@@ -28,12 +28,14 @@ class Stage:
     """A part of training and the stream it draws on.
 
     Episodes, minibatches over all meta-train classes, or pairs of examples of one class or of two, whose images may be
-    `distorted`.
+    `distorted`. With `together` an episode of one family of several comes beside the support set of one of each other
+    family of the update that learns so.
     """
 
     name: str
     stream: Literal["episodes", "minibatches", "pairs"]
     distorted: bool = False
+    together: bool = False
 
 
 class Learner(nn.Module, ABC):
@@ -84,6 +86,14 @@ class Learner(nn.Module, ABC):
         training without an outer graph, and must not need one. Weights that it does not name get zero.
         """
         raise NotImplementedError(f"{type(self).__name__} leaves its meta-gradient to autograd")
+
+    def join(self, others: Mapping[str, Learner]) -> None:
+        """Called once, before training, with the other families' learners where a stage is learnt `together`.
+
+        The weights of their networks become weights of this learner too, as its loss may depend on them. Raises
+        UsageError where the learners do not go together.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no stage that is learnt together")
 
     def begin_stage(self, stage: str) -> None:
         """Called once before the first update of a stage, with what earlier stages learnt in place."""

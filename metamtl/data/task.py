@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 import torch
@@ -70,16 +70,21 @@ class Minibatch:
 
 @dataclass(frozen=True)
 class Task:
-    """One task. `number` [] is its place in the episode stream, from which all of its noise is drawn."""
+    """One task. `number` [] is its place in the episode stream, from which all of its noise is drawn.
+
+    `beside` are the support sets of tasks of other families, by the family's name, that it is learnt together with.
+    """
 
     support: Examples
     query: Examples
     number: Tensor
+    beside: Mapping[str, Examples] = field(default_factory=dict)
 
     def map(self: B, change: Callable[[Tensor], Tensor]) -> B:
         """This task, or batch, with every tensor changed."""
         sets = {"support": self.support.map(change), "query": self.query.map(change)}
-        return replace(self, number=change(self.number), **sets)
+        beside = {name: examples.map(change) for name, examples in self.beside.items()}
+        return replace(self, number=change(self.number), beside=beside, **sets)
 
 
 @dataclass(frozen=True)

@@ -28,8 +28,9 @@ def run_chunk(
     """
     ways, many = batch.support.ways, len(batch) > 1
 
-    def one(support: Pair, query: Pair, number: Tensor, key: Tensor | None) -> Observed:
-        task = Task(Examples(*support, ways), Examples(*query, ways), number)
+    def one(support: Pair, query: Pair, number: Tensor, others: dict[str, Pair], key: Tensor | None) -> Observed:
+        beside = {name: Examples(*pair, batch.beside[name].ways) for name, pair in others.items()}
+        task = Task(Examples(*support, ways), Examples(*query, ways), number, beside)
         with ExitStack() as stack:
             stack.enter_context(Operators())
             if many:
@@ -40,14 +41,19 @@ def run_chunk(
             return learner(task), network.observed()
 
     if many:
-        parts = (batch.support.x, batch.support.y), (batch.query.x, batch.query.y), batch.number
-        observed: Observed = vmap(one, in_dims=(0, 0, 0, None if noise is None else 0))(*parts, noise)
+        in_dims = (0, 0, 0, 0, None if noise is None else 0)
+        observed: Observed = vmap(one, in_dims=in_dims)(*_parts(batch), noise)
         return observed
-    task = batch.single()
     key = None if noise is None else noise.squeeze(0)
-    outcome, statistics = one((task.support.x, task.support.y), (task.query.x, task.query.y), task.number, key)
+    outcome, statistics = one(*_parts(batch.single()), key)
     rows = [(mean.unsqueeze(0), var.unsqueeze(0)) for mean, var in statistics]
     return Outcome(outcome.loss.unsqueeze(0), _rows(outcome.figures), _rows(outcome.gradient)), rows
+
+
+def _parts(task: Task) -> tuple[Pair, Pair, Tensor, dict[str, Pair]]:
+    """The tensors of a task, or of many: its support and query set, its number, and the sets beside it."""
+    beside = {name: (examples.x, examples.y) for name, examples in task.beside.items()}
+    return (task.support.x, task.support.y), (task.query.x, task.query.y), task.number, beside
 
 
 def _rows(values: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar, Protocol
 
@@ -39,12 +39,14 @@ class Weighting(nn.Module, ABC):
     """Base of all weightings; `families` maps the names, in the order of the rows that `combine` sees, to their kinds.
 
     What it learns through the run's optimiser are its parameters, whatever else it remembers its buffers: a checkpoint
-    holds both. `needs_all` says that every update must be made of all families. The run sets `seed` and `probe`.
+    holds both. `needs_all` says that every update must be made of all families. The run sets `seed`, `probe` and
+    `present`: the places of an update's families among all, None for all.
     """
 
     needs_all: ClassVar[bool] = False
     seed: int = 0
     probe: Probe
+    present: Sequence[int] | None = None
 
     def __init__(self, families: Mapping[str, str]) -> None:
         super().__init__()

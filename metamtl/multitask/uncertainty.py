@@ -2,13 +2,13 @@
 
 Kendall, Gal & Cipolla (2018), Multi-Task Learning Using Uncertainty to Weigh Losses, CVPR: with s = log sigma^2, the
 mean over families of exp(-s) L + s / 2 for cross-entropy (equation 10) and of exp(-s) L / 2 + s / 2 for squared errors
-(equation 5). At the minimum sigma^2 is 2 L for the one and L for the other.
+(equation 5). At the minimum sigma^2 is 2 L for the one and L for the other. In an update of some families their
+numbers alone take part.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -21,7 +21,6 @@ from metamtl.registry import register
 class Uncertainty(Weighting):
     """Learns `log_variances` [F], from zero, with the run's optimiser."""
 
-    needs_all: ClassVar[bool] = True
     shares: Tensor
 
     def __init__(self, families: Mapping[str, str]) -> None:
@@ -32,7 +31,9 @@ class Uncertainty(Weighting):
 
     def combine(self, gradients: Tensor, losses: Tensor, step: int) -> Combined:
         """The gradient of that mean, and its slope in `log_variances`."""
-        precisions = self.shares * torch.exp(-self.log_variances.detach())
+        there = list(range(len(self.families))) if self.present is None else list(self.present)
+        precisions = self.shares[there] * torch.exp(-self.log_variances.detach()[there])
         # a loss of zero is that of a family without a label in this update, and says nothing of its noise
         slope = torch.where(losses > 0, 0.5 - precisions * losses, 0.0) / len(losses)
-        return by_loss_weights(precisions / len(losses), gradients, {"log_variances": slope})
+        every = torch.zeros_like(self.log_variances).index_copy(0, torch.tensor(there, device=slope.device), slope)
+        return by_loss_weights(precisions / len(losses), gradients, {"log_variances": every})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 
@@ -20,7 +20,7 @@ from metamtl.data.examples import ExampleSource
 from metamtl.data.opening import task_shape
 from metamtl.data.random import bits
 from metamtl.data.sampler import train_key
-from metamtl.data.task import Examples, Minibatch
+from metamtl.data.task import Examples, Minibatch, TaskBatch
 from metamtl.engine.update import Update
 from metamtl.engine.world import World
 from metamtl.errors import UsageError
@@ -68,14 +68,20 @@ class EpisodeStream(FamilyStream):
 
     def update(self, step: int) -> Update:
         """The meta-gradient of this process's episodes."""
+        return self.update_of(self.batches(step))
+
+    def batches(self, step: int) -> list[TaskBatch]:
+        """This process's episodes, or one that does not count where it has none, grouped by equal shape."""
         first = step * self.count
         mine = np.arange(first + self.world.rank, first + self.count, self.world.size)
-        numbers = mine if len(mine) else np.array([first])
         with self._waiting():
-            arrays = self.parts.source.episodes("train", self.shape, numbers, self.key)
-            batches = [self.parts.preparation.batch(group) for group in arrays]
+            arrays = self.parts.source.episodes("train", self.shape, mine if len(mine) else np.array([first]), self.key)
+            return [self.parts.preparation.batch(group) for group in arrays]
+
+    def update_of(self, batches: Sequence[TaskBatch]) -> Update:
+        """The meta-gradient of such episodes."""
         update = self.parts.engine.meta_gradient(batches)
-        return update if len(mine) else _emptied(update)
+        return update if self.world.rank < self.count else _emptied(update)
 
 
 class MinibatchStream(FamilyStream):
@@ -148,13 +154,19 @@ class FamiliesStream(Stream):
     """The streams of several families, each with its own number of tasks.
 
     Gradients and figures bear the family's name in front and are scaled so that, summed over processes and divided by
-    the number of all tasks, each is the mean over its family's.
+    the number of all tasks, each is the mean over its family's. Task i of a family that learns together with others
+    comes beside task i of each of those that are in the update.
     """
 
     def __init__(self, families: Families, world: World) -> None:
         self.families = families
         self.streams = {
             name: _stream_of_one(parts, parts.learner.stages[0], world) for name, parts in families.each.items()
+        }
+        self.joined = {
+            name: stream
+            for name, stream in self.streams.items()
+            if isinstance(stream, EpisodeStream) and families.each[name].learner.stages[0].together
         }
         self.waited = 0.0
 
@@ -167,9 +179,11 @@ class FamiliesStream(Stream):
         total = Update({}, {}, [], 0)
         losses = []
         self.count = sum(self.streams[name].count for name in names)
+        batches = {name: stream.batches(step) for name, stream in self.joined.items() if name in names}
         for name in names:
             stream = self.streams[name]
-            update, scale = stream.update(step), self.count / stream.count
+            update = self._joint_update(name, batches) if name in batches else stream.update(step)
+            scale = self.count / stream.count
             total.gradient |= {f"{name}.{weight}": g * scale for weight, g in update.gradient.items()}
             total.figures |= {f"{name}/{figure}": values * scale for figure, values in update.figures.items()}
             total.statistics += [(mean * scale, var * scale) for mean, var in update.statistics]
@@ -178,6 +192,16 @@ class FamiliesStream(Stream):
         total.figures["loss"] = torch.cat(losses) / len(losses)
         self.waited = sum(stream.waited for stream in self.streams.values())
         return total
+
+    def _joint_update(self, name: str, batches: Mapping[str, Sequence[TaskBatch]]) -> Update:
+        """Of a family's episodes beside those of the others; all are of one shape."""
+        (own,) = batches[name]
+        beside = {other: batch.support for other, (batch,) in batches.items() if other != name}
+        update = self.joined[name].update_of([replace(own, beside=beside)])
+        # weights of families that are not in the update have a slope of zero, by which they would still move
+        absent = tuple(f"together.{other}." for other in self.joined if other not in batches)
+        update.gradient = {weight: g for weight, g in update.gradient.items() if not weight.startswith(absent)}
+        return update
 
 
 def stream_of(families: Families, stage: Stage, world: World) -> Stream:

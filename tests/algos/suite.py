@@ -54,6 +54,8 @@ TRIALS = {
     # its LSTM runs once for every weight, as do the next one's makers of fast weights, which is most of their time
     "learned_optimizer": Trial({"units": 8}),
     "metanet": Trial({"generator": 4}, 0.75),
+    # these tasks are of one mode, and modulating them makes the path of updates at this rate less steady
+    "mmaml": Trial({}, 0.75),
     # Adam's default rate is for long training; a displacement says less of a task than a gradient of the query loss
     "reptile": Trial({"hidden": [32, 32], "inner_lr": 0.01, "inner_steps": 8, "test_steps": 20, "test_batch": 25}, 0.7),
     # it learns to compare by itself, and its own sizes take more time than a test has
