@@ -73,8 +73,10 @@ class RunRecord:
 
     @cached_property
     def settings(self) -> dict[str, Any]:
-        """The config with dotted keys: `{"algo.inner_lr": 0.4, ...}`."""
-        return flat(self.config)
+        """The config with dotted keys: `{"algo.inner_lr": 0.4, ...}`; `transfer.name` names its strategies."""
+        transfer = self.config.get("transfer") or {}
+        strategies = [key for key, one in transfer.items() if isinstance(one, Mapping) and one.get("name") == key]
+        return flat(self.config) | ({"transfer.name": "+".join(strategies)} if strategies else {})
 
     @cached_property
     def figures(self) -> dict[str, Summary]:

@@ -39,6 +39,15 @@ def test_a_group_shows_what_differs_and_nothing_else(tmp_path: Path) -> None:
     assert groups["protonet"].settings == {"algo.name": "protonet"}
 
 
+def test_groups_are_called_by_their_strategies_of_transfer(tmp_path: Path) -> None:
+    strategies: list[dict[str, Any]] = [
+        {name: {"name": name, "weight": 1.0} for name in ("l2sp", "kd")[:n]} for n in (1, 2)
+    ]
+    for transfer in ({"name": "none"}, *({"source": "outputs/run", **one} for one in strategies)):
+        finished(tmp_path, changes={"transfer": transfer})
+    assert set(groups_of(tmp_path)) == {"maml none", "maml l2sp", "maml l2sp+kd"}
+
+
 def test_of_one_seed_the_newest_finished_run_counts(tmp_path: Path) -> None:
     finished(tmp_path)
     newer = finished(tmp_path)
