@@ -33,11 +33,12 @@ def add_gains(run: RunFolder, config: Mapping[str, Any], train: Train, resume: R
     scratch = trained.run({**config, "transfer": NONE}, "scratch", "from scratch, for reference")
     record = gain(run, scratch)
     untrained = {**config, "trainer": _without_steps(config["trainer"])}
-    added = {name: options for name, options in config["transfer"].items() if name == "film"}
-    alone = {"source": config["transfer"]["source"], "finetune": _carried_whole(run), **added}
+    alone, record["source_only_note"] = _source_alone(run, config)
     for name, section in (("source_only", alone), ("random_init", NONE)):
-        found = trained.run({**untrained, "transfer": section}, name, f"{name.replace('_', ' ')}, for reference")
-        record[name] = read_result(found)["test"][record["metric"]]
+        record[name] = None
+        if section is not None:
+            found = trained.run({**untrained, "transfer": section}, name, f"{name.replace('_', ' ')}, for reference")
+            record[name] = read_result(found)["test"][record["metric"]]
     if config["budgets"]:
         record["labels"] = _budgets(config, trained, (run, scratch), record["metric"])
         plot_labels(run, record["labels"]["curve"], record["metric"])
@@ -107,8 +108,12 @@ def _without_steps(trainer: Mapping[str, Any]) -> dict[str, Any]:
     return {**trainer, "steps": 0, "stages": stages}
 
 
-def _carried_whole(run: RunFolder) -> dict[str, Any]:
-    """Fine-tuning of everything that fits: with the head where source and target have heads of one shape."""
+def _source_alone(run: RunFolder, config: Mapping[str, Any]) -> tuple[dict[str, Any] | None, str]:
+    """The section `transfer` that carries everything that fits, and a note on whose head predicts.
+
+    None where nothing of the source predicts: several sources are no one network, and over a head that the target drew
+    at random, which is never adapted, the figure would say nothing of the source.
+    """
     from metamtl.trainer.checkpoint import learner_of
     from metamtl.trainer.source import KNOWLEDGE
     from metamtl.transfer.knowledge import Knowledge
@@ -117,14 +122,26 @@ def _carried_whole(run: RunFolder) -> dict[str, Any]:
     heads = {name.removeprefix("network."): t.shape for name, t in own.items() if name.startswith("network.head.")}
     theirs = {name: tensor.shape for name, tensor in Knowledge.load(run.path / KNOWLEDGE).parameters.items()}
     fits = bool(heads) and all(theirs.get(name) == shape for name, shape in heads.items())
-    return {"name": "finetune", "backbone_rate": 1.0, "head": fits}
+    source, labelled = config["transfer"]["source"], read_result(run)["inputs"]["labelled"]
+    if not isinstance(source, str) and len(source) > 1:
+        return None, "several sources are no one network"
+    if heads and labelled and not fits:
+        return None, "the source has no head for the target's outputs"
+    note = "by features alone"
+    if heads:
+        note = "with the source's head" if fits else "with a head that adapts from values drawn at random"
+    carried = {"name": "finetune", "backbone_rate": 1.0, "head": fits}
+    added = {name: options for name, options in config["transfer"].items() if name == "film"}
+    return {"source": source, "finetune": carried, **added}, note
 
 
 def _said(record: Mapping[str, Any]) -> str:
     difference, ratio = record["improvement"], record["transfer_ratio"]
     said = f"against from scratch {difference['mean']:+.4f} ± {difference['ci95']:.4f} {record['metric']} (better is +)"
     said += f", transfer ratio {ratio:.3f}" if ratio is not None else ""
-    said += f"; source only {record['source_only']['mean']:.4f}, untrained {record['random_init']['mean']:.4f}"
+    alone = f"{record['source_only']['mean']:.4f}" if record["source_only"] else "none"
+    said += f"; source only {alone} ({record['source_only_note']})"
+    said += f", untrained {record['random_init']['mean']:.4f}"
     if "labels" in record:
         reach = record["labels"]["reach"]
         held = ", ".join(str(point["val_labels"]) for point in record["labels"]["curve"])

@@ -57,8 +57,26 @@ def test_what_transfer_gained_is_measured_on_equal_examples(tmp_path: Path) -> N
     assert [(point["labels"], point["val_labels"]) for point in found["labels"]["curve"]] == [(10, 10), (20, 20)]
     assert result["data"]["examples"]["val"] == 20
     assert found["labels"]["curve"][1]["scratch"] == found["scratch"]
-    wanted = ["joint-digits-s0", "random_init-s0", "scratch-10-s0", "scratch-s0", "source-s0", "source_only-s0"]
+    wanted = ["joint-digits-s0", "random_init-s0", "scratch-10-s0", "scratch-s0", "source-s0"]
     assert labelled(tmp_path) == [*wanted, "transfer-10-s0"]
+
+
+def test_the_source_alone_is_no_reference_over_a_head_drawn_at_random(tmp_path: Path) -> None:
+    """SPEC's question has two answers, and the target's ten: nothing of the source tells them apart."""
+    options = [*DIGITS, "transfer=finetune", SPEC, "trainer.steps=2", "references=auto"]
+    found = json.loads((trained(tmp_path / "ten", *options) / "result.json").read_text())["references"]
+    assert found["source_only"] is None
+    assert found["source_only_note"] == "the source has no head for the target's outputs"
+    assert "source_only-s0" not in labelled(tmp_path / "ten")
+    fitting = json.loads((trained(tmp_path / "two", *options, "data.target=odd") / "result.json").read_text())
+    assert fitting["references"]["source_only_note"] == "with the source's head"
+    assert 0 <= fitting["references"]["source_only"]["mean"] <= 1
+
+
+def test_several_sources_have_no_reference_of_their_own(source: Path, tmp_path: Path) -> None:
+    chosen = ["transfer=soup", f"transfer.source=[{source},{source}]", "references=auto", "trainer.steps=1"]
+    found = json.loads((trained(tmp_path, *DIGITS, *chosen) / "result.json").read_text())["references"]
+    assert found["source_only"] is None and found["source_only_note"] == "several sources are no one network"
 
 
 def test_labels_to_reach_is_the_smallest_budget_that_does() -> None:
