@@ -64,7 +64,7 @@ def _survives(runs: Runs, kind: str, folder: Path, kills: int, *changes: str) ->
 
 
 def test_a_run_killed_ten_times_ends_as_an_unbroken_one(runs: Runs, tmp_path: Path) -> None:
-    _survives(runs, "sinusoid", tmp_path, 10, "trainer.steps=120")
+    _survives(runs, "sinusoid", tmp_path, 10, "trainer.steps=60")
 
 
 @pytest.mark.slow

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -25,7 +24,8 @@ from metamtl.trainer.run import train_run
 from metamtl.trainer.source import take_over
 
 # auto becomes another strategy before the run starts, reweight needs labels that are missing (test_domains)
-NAMES = tuple(sorted(Library.load().groups["transfer"].keys() - {"none", "auto", "reweight"}))
+_OFFERED = Library.load().groups["transfer"]
+NAMES = tuple(sorted(_OFFERED.keys() - {"none", "auto", "reweight"}))
 DIGITS = (
     "algo=joint",
     "data=digits",
@@ -112,8 +112,7 @@ def moved(network: nn.Module, seed: int = 3) -> dict[str, Tensor]:
     }
 
 
-@functools.cache
 def section(name: str) -> Mapping[str, Any]:
-    """The strategy's own keys and their defaults."""
-    found: Mapping[str, Any] = compose(["data=digits", "algo=joint", f"transfer={name}"])["transfer"][name]
+    """The strategy's own keys and their defaults, as its file has them."""
+    found: Mapping[str, Any] = _OFFERED[name].raw[name]
     return found
