@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -44,9 +45,32 @@ SEVERAL = {"soup", "fedavg", "fusion"}
 WITHOUT = {"rules": ["transfer.rules.constraints=[{if: {input: 0, above: 0.0}, then: {classes: [0, 1, 2]}}]"]}
 
 
+_PLACE = "/the folder of the run"
+
+
+@functools.cache
+def _composed(overrides: tuple[str, ...]) -> dict[str, Any]:
+    """Most of these runs last no longer than composing their configs does, and many differ in their folder alone."""
+    return compose([*overrides, f"paths.outputs='{_PLACE}'"])
+
+
+def composed(folder: Path, *overrides: str) -> dict[str, Any]:
+    """The config of a run whose outputs, and those of the runs that it names, are in `folder`."""
+
+    def placed(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: placed(one) for key, one in value.items()}
+        if isinstance(value, list):
+            return [placed(one) for one in value]
+        return str(folder) if value == _PLACE else value
+
+    config: dict[str, Any] = placed(_composed(overrides))
+    return config
+
+
 def trained(folder: Path, *overrides: str) -> Path:
     """The folder of a finished run."""
-    config = compose([*overrides, f"paths.outputs={folder}", "eval.episodes=4", "eval.val_episodes=4"])
+    config = composed(folder, *overrides, "eval.episodes=4", "eval.val_episodes=4")
     run = train_run(config, ["metamtl", "train"])
     assert run is not None
     return run.path
@@ -59,7 +83,7 @@ def stopped(folder: Path, at: int, *overrides: str) -> Path:
         if step >= at:
             raise Pruned("enough")
 
-    config = compose([*overrides, f"paths.outputs={folder}", "eval.episodes=4", "eval.val_episodes=4"])
+    config = composed(folder, *overrides, "eval.episodes=4", "eval.val_episodes=4")
     with pytest.raises(Pruned):
         train_run(config, ["metamtl", "train"], watch=watch)
     (found,) = folder.glob("*")
@@ -76,7 +100,7 @@ def with_source(name: str, source: Path) -> list[str]:
 
 def families_of(folder: Path, *overrides: str) -> Families:
     """The objects of a run after its sources' knowledge was taken over."""
-    config = compose([*overrides, f"paths.outputs={folder}"])
+    config = composed(folder, *overrides)
     families = build_families(config, open_sources(config))
     run = RunFolder.create(folder, config, ["metamtl"], "made")
     take_over(families, World(0, 1), run, fresh=True)
