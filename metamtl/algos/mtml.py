@@ -42,7 +42,7 @@ class MTML(MAML):
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
         self.others: Mapping[str, MTML] = {}
-        self.together = nn.ModuleDict()  # their networks
+        self.together = nn.ModuleDict()  # the network of each
         self.names = self._names()
 
     def join(self, others: Mapping[str, Learner]) -> None:
@@ -62,7 +62,8 @@ class MTML(MAML):
                     "algo=mtml meets tasks of other families beside a task, and transfer=film embeds one alone: leave "
                     "it, or take maml."
                 )
-        self.together = nn.ModuleDict({name: other.network for name, other in self.others.items()})
+        networks = {name: {"network": other.network} for name, other in self.others.items()}
+        self.together = nn.ModuleDict({name: nn.ModuleDict(network) for name, network in networks.items()})
         self.names = self._names()
 
     def outer_loss(self, task: Task) -> tuple[Tensor, Tensor]:

@@ -80,8 +80,8 @@ def workers_of(device: torch.device, threads: int | None) -> int:
 
 
 def load(batch: TaskBatch) -> int:
-    """The size of a task, in examples of 28x28 pixels or fewer."""
-    examples = size(batch.support.x, axis=1) + size(batch.query.x, axis=1)
+    """The size of a task, in examples of 28x28 pixels or fewer; those beside it count as its own do."""
+    examples = sum(size(one.x, axis=1) for one in (batch.support, batch.query, *batch.beside.values()))
     if are_vectors(batch):
         return max(1, examples // VECTORS)
     first = next(iter(batch.query.x.values())) if isinstance(batch.query.x, dict) else batch.query.x

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,8 @@ from torch import Tensor
 from metamtl.algos.mtml import MTML
 from metamtl.backbones.noise import DropBlock
 from metamtl.config.compose import compose
-from metamtl.data.task import Examples, TaskBatch
-from metamtl.engine.plan import Plan
+from metamtl.data.task import Examples, TaskBatch, size
+from metamtl.engine.plan import VECTORS, Plan, load
 from metamtl.engine.world import World
 from metamtl.errors import UsageError
 from metamtl.families import Families, build_families
@@ -115,7 +116,7 @@ def test_an_update_is_the_gradient_of_the_mean_query_loss_after_joint_steps() ->
     wanted = torch.autograd.grad(total, list(named.values()))
     for name, g in zip(named, wanted, strict=True):
         torch.testing.assert_close(update[name], g, rtol=1e-9, atol=1e-14)
-    assert each["low.together.high.head.weight"].abs().max() > 0
+    assert each["low.together.high.network.head.weight"].abs().max() > 0
 
 
 @pytest.mark.parametrize("memory", ["full", "flat"])
@@ -129,6 +130,15 @@ def test_joint_steps_run_alike_alone_vectorised_and_on_threads(memory: Any) -> N
         wanted = wanted or found
         for name, g in wanted.items():
             torch.testing.assert_close(found[name], g, rtol=1e-9, atol=1e-14)
+
+
+def test_examples_beside_a_task_count_in_the_size_of_a_chunk() -> None:
+    batches = episodes(families_of())
+    own, beside = batches["low"], {name: batches[name].support for name in ("high", "lines")}
+    alone, together = own, replace(own, beside=beside)
+    examples = [sum(size(one.x, 1) for one in sets) for sets in ((own.support, own.query), beside.values())]
+    assert [load(alone), load(together)] == [examples[0] // VECTORS, sum(examples) // VECTORS]
+    assert load(together) > load(alone)
 
 
 def test_a_family_alone_is_adapted_to_as_by_maml() -> None:
