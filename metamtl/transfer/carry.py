@@ -41,8 +41,8 @@ def carry(network: nn.Module, knowledge: Knowledge, head: bool = False) -> list[
     carried = []
     with torch.no_grad():
         for name, tensor in wanted.items():
-            if not (name.startswith("backbone.") or head):
-                continue
+            if not name.startswith(("backbone.", "head.") if head else "backbone."):
+                continue  # a task encoder, which transfer=film carries
             if name not in knowledge.parameters and name not in own:
                 continue  # a running average that the source has no need of, or a shift that reshaping added
             tensor.copy_(fitting(name, tensor, knowledge.parameters, knowledge.provenance))

@@ -242,6 +242,15 @@ def test_a_run_is_adapted_saved_and_used_with_its_support_set(tmp_path: Path) ->
     torch.testing.assert_close(torch.from_numpy(one.predict(x)).float().view(-1, 1), wanted, rtol=1e-4, atol=1e-5)
 
 
+@by_name("name", ["ewc", "linear_probe", "lwf"])
+def test_other_strategies_go_with_it_from_a_source_that_has_none(name: str, source: Path, tmp_path: Path) -> None:
+    chosen = [f"transfer=[{name},film]", f"transfer.source={source}", "trainer.steps=1"]
+    found, known = learnt(trained(tmp_path, *DIGITS, *chosen)), open_origin(source).parameters
+    moved = {name for name, tensor in known.items() if not torch.equal(found[f"network.{name}"], tensor)}
+    assert ("backbone.layers.0.0.weight" in moved) == (name != "linear_probe")
+    assert any(tensor.abs().max() > 0 for key, tensor in found.items() if key.startswith("network.film.layers."))
+
+
 # ---- refusals ----
 
 
