@@ -35,7 +35,8 @@ def test_without_steps_it_is_the_nearest_mean(name: str) -> None:
         make(name, "conv4", "batch", head_init="prototype", inner_steps=0),
         make("protonet", "conv4", "batch"),
     )
-    protonet.load_state_dict({k: v for k, v in learner.state_dict().items() if k.startswith("network.backbone")})
+    state = {k: v for k, v in learner.state_dict().items() if k.startswith("network.backbone")}
+    protonet.load_state_dict({k.replace(".norm.", "."): v for k, v in state.items()})  # within MMAML's modulation
     task = Blobs(TINY["conv4"]).tasks(1).single()
     assert isinstance(task.query.x, torch.Tensor)
     found, wanted = (outputs_of(one, task.support, task.query.x).softmax(1) for one in (learner, protonet))
