@@ -214,8 +214,8 @@ def test_a_tracker_has_the_figures_of_a_real_run(runs: Runs, tmp_path: Path) -> 
 
 
 def test_a_failing_job_does_not_stop_the_others(tmp_path: Path) -> None:
-    quick = ("data=sinusoid", "trainer.steps=2", "eval.episodes=4", "eval.val_episodes=4", "trainer.pictures=0")
-    quick += ("eval.gap_episodes=0", "trainer.meta_batch=1")
+    quick = ["data=sinusoid", "trainer.steps=2", "eval.episodes=4", "eval.val_episodes=4", "trainer.pictures=0"]
+    quick += ["eval.gap_episodes=0", "trainer.meta_batch=1"]
     words = ("train", "-m", "algo=maml", *quick, "algo.inner_lr=0.01,1e30,0.02")
     running = ended(command(*words, "trainer.device=cpu", f"paths.outputs={tmp_path / 'outputs'}"), tmp_path, code=1)
     assert "2 completed, 1 failed" in running.out

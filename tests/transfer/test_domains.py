@@ -80,7 +80,9 @@ def test_it_aligns_labelled_and_unlabelled_examples(name: str, shifted: list[str
     config = composed(shifted, f"transfer={name}", f"paths.outputs={tmp_path}")
     parts = build_families(config, open_sources(config)).first
     parts.transfer.remember(
-        parts.learner.network, dict(parts.learner.terms.items()), parts.transfer.extract([], lambda _: 0.0)
+        parts.learner.network,
+        dict(parts.learner.terms.items()),
+        parts.transfer.extract([], lambda parameters, head: 0.0),
     )
     term = terms_of(parts)[name]
     value = term.value(_view(parts, batch(parts)))
