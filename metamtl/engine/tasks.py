@@ -58,7 +58,7 @@ class Engine:
             gradient = own or _gradient(outcome.loss.sum(), weights, keep=flat is not None)
             return Update(gradient, outcome.figures, statistics, len(batch))
 
-        if self.plan.memory == "auto":
+        if self.plan.memory == "auto" and batches:  # a process may have no task of an update
             largest = max(batches, key=load)
             self.plan = fitted(
                 self.plan, largest, partial(differentiated, self.learner, self.network), largest.number.device

@@ -58,6 +58,12 @@ def test_with_room_or_where_nothing_is_known_the_plan_stays(free: int | None, mo
     assert engine.plan == engine_of(learner, "vmap").plan
 
 
+def test_an_update_without_a_task_decides_nothing() -> None:
+    engine = engine_of(learner_of(maml(), POOLED, "batch"), "vmap", memory="auto")
+    assert engine.meta_gradient([]).tasks == 0
+    assert engine.plan.memory == "auto"
+
+
 @pytest.mark.parametrize("free", [10**15, 10**7, 1])
 def test_the_gradient_is_that_of_the_usual_plan(free: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fitting, "free_bytes", lambda device: free)
