@@ -14,8 +14,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from metamtl.algos.conditioning import condition, conditionable, scaled_and_shifted
 from metamtl.algos.maml import MAML
+from metamtl.backbones.conditioning import condition, conditionable, scaled_and_shifted
 from metamtl.backbones.norm import NormKind
 from metamtl.data.task import Examples
 from metamtl.engine.inner import Weights

@@ -18,7 +18,6 @@ from torch.distributions import Normal
 
 from metamtl.algos.embedding import EmbeddingLearner
 from metamtl.algos.protonet import class_means
-from metamtl.data.family import Regression
 from metamtl.data.task import Task, size
 from metamtl.registry import register
 
@@ -32,7 +31,7 @@ class CNP(EmbeddingLearner):
     def __init__(self, *, context: int, hidden: int, **others: Any) -> None:
         super().__init__(**others)
         features: int = others["backbone"].features
-        self.targets = self.family.outputs if isinstance(self.family, Regression) else 0
+        self.targets = self.family.targets
         if self.targets:
             self.encoder = _layers(features + self.targets, hidden, context)
             self.decoder = _layers(features + context, hidden, 2 * self.targets)

@@ -91,11 +91,16 @@ class InnerLoop(Learner):
         """The inner steps of this phase."""
         return self.inner_steps if self.training else self.test_steps
 
+    @property
+    def starts_from_itself(self) -> bool:
+        """Whether the inner loop starts from, or runs under, what the weights that it changes have made."""
+        return self.head_init == "prototype" or self.network.film is not None
+
     def initial_weights(self, support: Examples, features: Tensor | None = None) -> Weights:
         """The weights that the inner loop changes, before its first step; `features` [S, D] where they are known."""
         own = self.weights()
         weights = {name: own[name] for name in self.inner_names}
-        if self.head_init == "prototype" or self.network.film is not None:
+        if self.starts_from_itself:
             # views, as the inner slope at the body must not pass through what is made by it: prototypes, an embedding
             weights = {name: weight.view_as(weight) for name, weight in weights.items()}
         if self.head_init == "prototype":
@@ -127,8 +132,12 @@ class Descent(InnerLoop):
 
     def descend(self, weights: Weights, loss: Callable[[Weights], Tensor]) -> Weights:
         """One update after another."""
+        return self.stepped(weights, partial(self.after, loss))
+
+    def stepped(self, weights: Weights, after: Callable[[int, Weights], Weights]) -> Weights:
+        """The weights after this phase's inner steps, each made by its number and the weights before it."""
         for step in range(self.steps):
-            weights = inner_step(partial(self.after, loss, step), weights)
+            weights = inner_step(partial(after, step), weights)
         return weights
 
     def after(self, loss: Callable[[Weights], Tensor], step: int, weights: Weights) -> Weights:

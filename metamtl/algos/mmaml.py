@@ -17,11 +17,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from metamtl.algos.conditioning import condition, conditionable, scaled_and_shifted
 from metamtl.algos.descent import Adapted
 from metamtl.algos.maml import MAML
+from metamtl.backbones.conditioning import condition, conditionable, scaled_and_shifted
 from metamtl.backbones.norm import NormKind
-from metamtl.data.family import Regression
 from metamtl.data.task import Examples
 from metamtl.engine.inner import Weights
 from metamtl.engine.network import Network
@@ -53,10 +52,8 @@ class MMAML(MAML):
     def __init__(self, *, embedding: int, hidden: int, **options: Any) -> None:
         super().__init__(**options)
         features: int = self.network.backbone.features  # type: ignore[assignment]
-        self.targets = self.family.outputs if isinstance(self.family, Regression) else 0
-        self.encoder = nn.Sequential(
-            nn.Linear(features + self.targets, hidden), nn.ReLU(), nn.Linear(hidden, embedding)
-        )
+        read = features + self.family.targets
+        self.encoder = nn.Sequential(nn.Linear(read, hidden), nn.ReLU(), nn.Linear(hidden, embedding))
         layers = {name: layer for name, layer in self.network.named_modules() if isinstance(layer, Modulated)}
         self.layer_names = list(layers)
         self.generators = nn.ModuleList(nn.Linear(embedding, 2 * len(layer.scale)) for layer in layers.values())
@@ -75,22 +72,25 @@ class MMAML(MAML):
             condition(backbone, name, lambda layer, channels=channels: Modulated(layer, channels))  # type: ignore[misc]
         return super().build_network(backbone, norm)
 
+    @property
+    def starts_from_itself(self) -> bool:
+        """Always: the modulation is made by the weights that are adapted under it."""
+        return True
+
     def adapt(self, support: Examples) -> Adapted:
         """Fast weights after the inner steps of this phase, and the modulation that they were taken under."""
         modulation = self.modulation(support)
         features = None
         if self.head_init == "prototype":
             features = self.network.support(support.x, modulation, head=False)
-        loss = self.support_loss(support)
-        # views, as the inner slope must not pass through the modulation, which is made by these weights
-        start = {name: weight.view_as(weight) for name, weight in self.initial_weights(support, features).items()}
+        loss, start = self.support_loss(support), self.initial_weights(support, features)
         weights = {**self.descend(start, lambda fast: loss({**fast, **modulation})), **modulation}
         return Adapted(weights, self.network.support_statistics(support.x, weights))
 
     def embed(self, support: Examples) -> Tensor:
         """The task's embedding v [embedding], from the mean over examples, or words."""
         read = self.network.support(support.x, head=False)
-        if self.targets:
+        if self.family.targets:
             read = torch.cat([read, support.labels], 1)
         embedded: Tensor = self.encoder(read)
         return torch.tanh(embedded.flatten(0, -2).mean(0))

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from functools import partial
 from typing import Any
 
 from torch import Tensor, nn
@@ -25,7 +24,6 @@ from metamtl.algos.descent import Adapted
 from metamtl.algos.maml import MAML
 from metamtl.backbones.noise import DropBlock
 from metamtl.data.task import Examples, Task
-from metamtl.engine.flat import inner_step
 from metamtl.engine.inner import Weights, gradient
 from metamtl.errors import UsageError
 from metamtl.registry import register
@@ -95,9 +93,7 @@ class MTML(MAML):
             slopes = gradient(joint_loss, fast, self.order)
             return self.update(fast, {name: slope / holders[name] for name, slope in slopes.items()}, number)
 
-        fast = start
-        for number in range(self.steps):
-            fast = inner_step(partial(step, number), fast)
+        fast = self.stepped(start, step)
         weights = {own: fast[name] for own, name in self.names[OWN].items()}
         return Adapted(weights, self.network.support_statistics(support.x, weights))
 

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from metamtl.backbones.norm import affine
+from metamtl.backbones.conditioning import scaled_and_shifted
 from metamtl.data.task import Examples
 
 Pair = tuple[Tensor, Tensor]  # a scale less 1 [C] and a shift [C]
@@ -40,7 +40,7 @@ class FiLM(nn.Module):
         if self.given is None:
             return h
         scale, shift = (values.to(h) for values in self.given)
-        return h * (1 + scale) + shift if h.dim() == 3 else affine(h, 1 + scale, shift)
+        return scaled_and_shifted(h, 1 + scale, shift)
 
 
 class TaskEncoder(nn.Module):

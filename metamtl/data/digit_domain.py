@@ -17,7 +17,7 @@ from metamtl.data.digit_files import Pictures, read_pictures
 from metamtl.data.examples import ExampleSource
 from metamtl.data.fewer import with_labels
 from metamtl.data.images import preprocessing
-from metamtl.data.random import bits, key_of, permutation, uniform
+from metamtl.data.random import bits, key_of, normal, permutation
 from metamtl.data.source import DataPaths, IntArray, Split
 from metamtl.registry import register
 
@@ -117,8 +117,6 @@ def noisy(x: Bytes, deviation: float, key: int) -> Bytes:
     for start in range(0, len(x), _BLOCK):
         block = x[start : start + _BLOCK]
         keys = bits(key, np.arange(start, start + len(block)))[:, None]
-        radius = np.sqrt(-2 * np.log1p(-uniform(keys, 0, pixels)))  # Box & Muller (1958)
-        drawn = radius * np.cos(2 * np.pi * uniform(keys, 1, pixels))
-        levels = block + 255 * deviation * drawn.reshape(block.shape)
+        levels = block + 255 * deviation * normal(keys, 0, 1, pixels).reshape(block.shape)
         changed[start : start + len(block)] = np.rint(levels).clip(0, 255)
     return changed

@@ -39,6 +39,11 @@ class Family(ABC):
     def __init__(self, name: str, outputs: int, classes: int = 0) -> None:
         self.name, self.outputs, self.classes = name, outputs, classes
 
+    @property
+    def targets(self) -> int:
+        """The length of labels that are numbers to predict; 0 for others."""
+        return 0
+
     def head(self, features: int) -> nn.Module:
         """The layer from features [N, features] to outputs [N, outputs]."""
         return nn.Linear(features, self.outputs)
@@ -86,6 +91,11 @@ class Regression(Family):
 
     metric = "mse"
     higher_is_better = False
+
+    @property
+    def targets(self) -> int:
+        """All outputs."""
+        return self.outputs
 
     def loss(self, outputs: Tensor, examples: Examples) -> Tensor:
         """Mean squared error over examples and targets."""

@@ -8,22 +8,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from metamtl.data.curves import Curves
 from metamtl.data.identity import digest
-from metamtl.data.random import Keys, bits, integers, uniform
-from metamtl.data.sampler import grouped
-from metamtl.data.source import DataPaths, EpisodeArrays, IntArray, Source, Split, TaskShape
+from metamtl.data.random import Keys, integers, normal, uniform, within
+from metamtl.data.source import DataPaths, EpisodeArrays, IntArray
 from metamtl.errors import UsageError
 from metamtl.registry import register
 
 _FORMAT = 1  # raise when the same options make other functions
 _KIND, _SCALE, _SIGN, _CENTRE, _BIAS, _X, _RADIUS, _ANGLE = range(16, 24)  # apart from those of metamtl.data.sampler
 _INPUTS = (-5.0, 5.0)
-_SPLITS: tuple[Split, ...] = ("train", "val", "test")
 
 Doubles = NDArray[np.float64]
 
@@ -52,7 +51,7 @@ KINDS: Mapping[str, Kind] = {
 
 
 @register("data", "functions")
-class Functions(Source):
+class Functions(Curves):
     """Regression tasks of `shots` support and `queries` query points; x and y are float32 [T, points, 1].
 
     A task is of one of `kinds`, all alike likely; `noise` is the deviation of normal noise on every y. All splits have
@@ -66,55 +65,34 @@ class Functions(Source):
             raise UsageError("data.kinds: name one kind or several, each once.")
         self.kinds, self.noise = tuple(kinds), noise
         self.name = "functions"
-        self.kind = "regression"
-        self.input_shape = (1,)
-        self.output_size = 1
         self.preprocessing = {}
         one = "one distribution of tasks; no function of one split is in another"
         self.facts = {"kinds": list(kinds), "noise": noise, "splits": one}
         self.fingerprint = digest("functions", _FORMAT, self.kinds, float(noise))
 
-    def problems(self, split: Split, shape: TaskShape) -> list[str]:
-        """Always empty: there are as many points as one likes; ways are not looked at."""
-        return []
-
-    def episodes(self, split: Split, shape: TaskShape, numbers: IntArray, key: int) -> Sequence[EpisodeArrays]:
-        """The episodes with these numbers, grouped by equal shots, in the order of first appearance."""
-        own = int(bits(key, _SPLITS.index(split)))
-        one_way = replace(shape, ways=1)
-        return [
-            self._points(episodes, keys, shots, shape.queries)
-            for episodes, keys, _, shots in grouped(one_way, numbers, own)
-        ]
-
-    def _points(self, episodes: IntArray, keys: Keys, shots: int, queries: int) -> EpisodeArrays:
+    def points(self, episodes: IntArray, keys: Keys, shots: int, queries: int) -> EpisodeArrays:
         """T functions at shots + queries points each."""
         points = np.arange(shots + queries)[:, None]
         each = keys[:, None, None]
         # rounded first, so that y is the function's value at the x that the network sees
-        x = _within(_INPUTS, uniform(each, _X, points)).astype(np.float32)
+        x = within(_INPUTS, uniform(each, _X, points)).astype(np.float32)
         y = np.empty_like(x, dtype=np.float64)
         of_kind = integers(len(self.kinds), keys, _KIND)
         for number, name in enumerate(self.kinds):
             of_it = of_kind == number
             y[of_it] = _values(KINDS[name], keys[of_it], x[of_it].astype(np.float64))
         if self.noise:
-            radius = np.sqrt(-2 * np.log1p(-uniform(each, _RADIUS, points)))  # Box & Muller (1958)
-            y += self.noise * radius * np.cos(2 * math.pi * uniform(each, _ANGLE, points))
+            y += self.noise * normal(each, _RADIUS, _ANGLE, points)
         return EpisodeArrays.of_points(episodes, x, y.astype(np.float32), shots)
 
 
 def _values(kind: Kind, keys: Keys, x: Doubles) -> Doubles:
     """Y of x [T, points, 1] for the functions of T keys."""
     scale, centre, bias = (
-        _within(ends, uniform(keys, purpose))[:, None, None]
+        within(ends, uniform(keys, purpose))[:, None, None]
         for ends, purpose in ((kind.scale, _SCALE), (kind.centre, _CENTRE), (kind.bias, _BIAS))
     )
     if kind.signed:
         scale = scale * np.where(uniform(keys, _SIGN) < 0.5, -1.0, 1.0)[:, None, None]
     values: Doubles = scale * kind.shape(x - centre) + bias
     return values
-
-
-def _within(ends: tuple[float, float], fraction: Doubles) -> Doubles:
-    return ends[0] + (ends[1] - ends[0]) * fraction

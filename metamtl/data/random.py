@@ -55,6 +55,17 @@ def uniform(key: Key, *counters: ArrayLike) -> NDArray[np.float64]:
     return np.asarray((bits(key, *counters) >> np.uint64(11)) * 2.0**-53, dtype=np.float64)
 
 
+def normal(key: Key, radius: int, angle: int, *counters: ArrayLike) -> NDArray[np.float64]:
+    """Normal numbers of deviation 1 (Box & Muller 1958), of the uniform ones that `radius` and `angle` count apart."""
+    lengths = np.sqrt(-2 * np.log1p(-uniform(key, radius, *counters)))
+    return np.asarray(lengths * np.cos(2 * np.pi * uniform(key, angle, *counters)), dtype=np.float64)
+
+
+def within(ends: tuple[float, float], fraction: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Where a fraction of the way from one end to the other leads."""
+    return ends[0] + (ends[1] - ends[0]) * fraction
+
+
 def distinct(below: ArrayLike, count: int, keys: Keys) -> NDArray[np.int64]:
     """For each row, `count` distinct integers in [0, below); all ordered choices are equally likely.
 

@@ -7,27 +7,25 @@ episode's key.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from metamtl.data.curves import Curves
 from metamtl.data.identity import digest
-from metamtl.data.random import Keys, bits, uniform
-from metamtl.data.sampler import grouped
-from metamtl.data.source import DataPaths, EpisodeArrays, IntArray, Source, Split, TaskShape
+from metamtl.data.random import Keys, uniform, within
+from metamtl.data.source import DataPaths, EpisodeArrays, IntArray
 from metamtl.errors import UsageError
 from metamtl.registry import register
 
 _FORMAT = 1  # raise when the same options make other waves
 _AMPLITUDE, _PHASE, _X = range(16, 19)  # apart from the counters of metamtl.data.sampler
-_SPLITS: tuple[Split, ...] = ("train", "val", "test")
 
 Floats = NDArray[np.float32]
 
 
 @register("data", "sinusoid")
-class Sinusoid(Source):
+class Sinusoid(Curves):
     """Regression tasks of `shots` support and `queries` query points; x and y are float32 [T, points, 1].
 
     `amplitude`, `phase` (radians) and `inputs` are the ends [low, high] of what is drawn uniformly. All
@@ -43,37 +41,17 @@ class Sinusoid(Source):
             raise UsageError(*(f"data.{key} must be [low, high] with low <= high." for key in wrong))
         self.amplitude, self.phase, self.inputs = ((float(a), float(b)) for a, b in ends.values())
         self.name = "sinusoid"
-        self.kind = "regression"
-        self.input_shape = (1,)
-        self.output_size = 1
         self.preprocessing = {}
         self.facts = {key: [float(end) for end in pair] for key, pair in ends.items()}
         self.facts["splits"] = "one distribution of tasks; no wave of one split is in another"
         self.fingerprint = digest("sinusoid", _FORMAT, self.amplitude, self.phase, self.inputs)
 
-    def problems(self, split: Split, shape: TaskShape) -> list[str]:
-        """Always empty: there are as many points as one likes; ways are not looked at."""
-        return []
-
-    def episodes(self, split: Split, shape: TaskShape, numbers: IntArray, key: int) -> Sequence[EpisodeArrays]:
-        """The episodes with these numbers, grouped by equal shots, in the order of first appearance."""
-        own = int(bits(key, _SPLITS.index(split)))
-        one_way = replace(shape, ways=1)  # a wave is one way to look at x, whatever was asked for classes
-        return [
-            self._waves(episodes, keys, shots, shape.queries)
-            for episodes, keys, _, shots in grouped(one_way, numbers, own)
-        ]
-
-    def _waves(self, episodes: IntArray, keys: Keys, shots: int, queries: int) -> EpisodeArrays:
+    def points(self, episodes: IntArray, keys: Keys, shots: int, queries: int) -> EpisodeArrays:
         """T waves at shots + queries points each."""
-        amplitude = _within(self.amplitude, uniform(keys, _AMPLITUDE))[:, None, None]
-        phase = _within(self.phase, uniform(keys, _PHASE))[:, None, None]
+        amplitude = within(self.amplitude, uniform(keys, _AMPLITUDE))[:, None, None]
+        phase = within(self.phase, uniform(keys, _PHASE))[:, None, None]
         points = np.arange(shots + queries)[:, None]
         # rounded first, so that y is the wave's value at the x that the network sees
-        x: Floats = _within(self.inputs, uniform(keys[:, None, None], _X, points)).astype(np.float32)
+        x: Floats = within(self.inputs, uniform(keys[:, None, None], _X, points)).astype(np.float32)
         y: Floats = (amplitude * np.sin(x.astype(np.float64) - phase)).astype(np.float32)
         return EpisodeArrays.of_points(episodes, x, y, shots)
-
-
-def _within(ends: tuple[float, float], fraction: NDArray[np.float64]) -> NDArray[np.float64]:
-    return ends[0] + (ends[1] - ends[0]) * fraction

@@ -14,10 +14,9 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
+from metamtl.backbones.conditioning import NORMS
 from metamtl.backbones.film import TaskEncoder
-from metamtl.backbones.norm import BatchNorm, GroupNorm
-from metamtl.backbones.text import WordNorm
-from metamtl.data.family import Family, Regression
+from metamtl.data.family import Family
 from metamtl.data.task import Examples
 from metamtl.engine.network import Network
 from metamtl.errors import UsageError
@@ -27,7 +26,6 @@ from metamtl.transfer.carry import carry, fitting
 from metamtl.transfer.knowledge import Knowledge
 
 PREFIX = "film."  # of the weights that are added to a network
-_NORMS = (BatchNorm, GroupNorm, WordNorm, nn.Identity)  # layers that are not normalised have an identity there
 
 
 @register("transfer", "film")
@@ -60,15 +58,14 @@ class FiLM(Strategy):
                 f"transfer=film embeds a task by the features of whole examples; {family.name} asks for those of words "
                 "or of pixels: take a strategy that carries weights."
             )
-        targets = family.outputs if isinstance(family, Regression) else 0
         kept = None
         if labelled:
-            kept = Examples(_blank(backbone, self.examples, input_shape), torch.zeros(self.examples, targets))
+            kept = Examples(_blank(backbone, self.examples, input_shape), torch.zeros(self.examples, family.targets))
         with torch.random.fork_rng(devices=[]):  # all other weights begin as without it
             network.film = TaskEncoder(
                 _places(backbone, input_shape),
                 features=backbone.features,  # type: ignore[arg-type]
-                targets=targets,
+                targets=family.targets,
                 embedding=self.embedding,
                 strength=self.strength,
                 kept=kept,
@@ -104,7 +101,7 @@ def _embeddings(origin: Origin, count: int) -> dict[str, Tensor]:
 
 def _places(backbone: nn.Module, input_shape: tuple[int, ...]) -> list[tuple[nn.Module, int]]:
     """The backbone's layers of normalisation, or itself, each with the channels that it puts out of zeros."""
-    norms: list[nn.Module] = [module for module in backbone.modules() if isinstance(module, _NORMS)]
+    norms: list[nn.Module] = [module for module in backbone.modules() if isinstance(module, NORMS)]
     found: list[tuple[nn.Module, int]] = []
 
     def seen(layer: nn.Module, inputs: tuple[Tensor, ...], h: Tensor) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +14,8 @@ from metamtl.engine.world import World
 from metamtl.errors import UsageError
 from metamtl.families import Families, build_families
 from metamtl.opening import open_sources
-from metamtl.runs.folder import RunFolder
-from metamtl.trainer.run import resume_run, train_run
 from metamtl.trainer.streams import stream_of
+from tests.multitask.resumed import unbroken_and_resumed
 
 DIGITS = ["experiment=multitask/digits4", "backbone.hidden=[16]", "trainer.precision=float64", "trainer.batch_size=8"]
 DIGITS += ["trainer.pictures=0"]
@@ -96,16 +94,7 @@ def test_a_stopped_run_of_families_goes_on_as_an_unbroken_one(tmp_path: Path) ->
         "eval.val_episodes=10",
         "eval.gap_episodes=10",
     ]
-
-    def run(steps: int, folder: str) -> RunFolder:
-        config = compose([*overrides, f"trainer.steps={steps}", f"paths.outputs={tmp_path / folder}"])
-        train_run(config, ["metamtl"])
-        (found,) = (tmp_path / folder).iterdir()
-        return RunFolder(found)
-
-    whole, broken = run(6, "whole"), run(3, "broken")
-    resume_run(broken.path, ["trainer.steps=6"])
-    first, second = (json.loads(one.result_file.read_text()) for one in (whole, broken))
+    first, second = unbroken_and_resumed(compose(overrides), tmp_path)
     assert first["families"] == second["families"]
     assert first["families"].keys() == {"low", "high"} and first["best"] == second["best"]
     columns: list[str] = first["episodes_columns"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
@@ -24,12 +23,11 @@ from metamtl.errors import UsageError
 from metamtl.families import Families, build_families
 from metamtl.multitask.mixing import Mixing
 from metamtl.opening import open_sources
-from metamtl.runs.folder import RunFolder
-from metamtl.trainer.run import resume_run, train_run
 from metamtl.trainer.streams import EpisodeStream, stream_of
 from tests.algos.suite import Blobs, make
 from tests.multitask.bowls import Bowls, weighting_of
 from tests.multitask.composed import FEW
+from tests.multitask.resumed import unbroken_and_resumed
 from tests.multitask.test_families import gradients
 
 WAVES = [
@@ -215,19 +213,10 @@ def test_uncertainty_weighs_the_families_of_a_subset_by_their_own_numbers() -> N
 
 
 def test_a_stopped_run_over_subsets_goes_on_as_an_unbroken_one(tmp_path: Path) -> None:
-    def run(steps: int, folder: str) -> RunFolder:
-        config = {**composed(), "eval": {**composed()["eval"], **FEW}}
-        config["weighting"] = {"name": "uncertainty"}
-        trainer = {**config["trainer"], "steps": steps, "validate_every": 2}
-        config["trainer"] = {**trainer, "schedule": {**trainer["schedule"], "name": "constant"}}
-        config["paths"] = {**config["paths"], "outputs": str(tmp_path / folder)}
-        train_run(config, ["metamtl"])
-        (found,) = (tmp_path / folder).iterdir()
-        return RunFolder(found)
-
-    whole, broken = run(6, "whole"), run(3, "broken")
-    resume_run(broken.path, ["trainer.steps=6"])
-    first, second = (json.loads(one.result_file.read_text()) for one in (whole, broken))
+    config = {**composed(), "eval": {**composed()["eval"], **FEW}, "weighting": {"name": "uncertainty"}}
+    trainer = config["trainer"]
+    config["trainer"] = {**trainer, "validate_every": 2, "schedule": {**trainer["schedule"], "name": "constant"}}
+    first, second = unbroken_and_resumed(config, tmp_path)
     assert first["families"] == second["families"]
     assert first["families"].keys() == {"low", "high", "lines"} and first["best"] == second["best"]
 

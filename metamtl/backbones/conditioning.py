@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from metamtl.backbones.norm import BatchNorm, GroupNorm, affine
 from metamtl.backbones.text import WordNorm
 
-_NORMS = (BatchNorm, GroupNorm, WordNorm, nn.Identity)  # layers that are not normalised have an identity there
+NORMS = (BatchNorm, GroupNorm, WordNorm, nn.Identity)  # layers that are not normalised have an identity there
 
 
 def conditionable(backbone: nn.Module) -> dict[str, int]:
@@ -21,7 +21,7 @@ def conditionable(backbone: nn.Module) -> dict[str, int]:
     found = {}
     for name, module in backbone.named_modules():
         before = _layers_beside(backbone, name)
-        if isinstance(module, _NORMS) and before:
+        if isinstance(module, NORMS) and before:
             found[name] = before[-1].weight.shape[0]
     return found
 
