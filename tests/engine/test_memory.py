@@ -24,7 +24,7 @@ def faults(blocks):
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
 
 with ThreadPoolExecutor(1) as pool:
-    others = [pool.submit(faults, 3).result() for _ in range(8)][4:]  # the first ones grow the heap
+    others = [pool.submit(faults, 3).result() for _ in range(20)][16:]  # the first ones grow the heap
 print(sum(others))
 """
 
