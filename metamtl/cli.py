@@ -6,6 +6,8 @@ import os
 import sys
 from collections.abc import Sequence
 
+from metamtl.errors import Interrupted, MetamtlError, UsageError
+
 VERBS = {
     "train": ("metamtl.commands.train", "train a learner on tasks, then test it on held-out classes"),
     "eval": ("metamtl.commands.eval", "test a finished run, with other ways and shots if you like"),
@@ -53,7 +55,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("Interrupted.", file=sys.stderr)
         return 130
-    except Exception as error:
+    except (Exception, Interrupted) as error:
         return _report(error)
 
 
@@ -88,11 +90,10 @@ def _unknown(verb: str) -> int:
     return 2
 
 
-def _report(error: Exception) -> int:
-    from metamtl.errors import MetamtlError, UsageError
+def _report(error: Exception | Interrupted) -> int:
     from metamtl.failures import sentence
 
-    code = error.exit_code if isinstance(error, MetamtlError) else 1
+    code = error.exit_code if isinstance(error, MetamtlError | Interrupted) else 1
     # Under torchrun every process finds the same wrong usage; one of them says it.
     if not (isinstance(error, UsageError) and os.environ.get("RANK", "0") != "0"):
         print(sentence(error), file=sys.stderr)

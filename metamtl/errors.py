@@ -26,8 +26,12 @@ class Pruned(MetamtlError):  # noqa: N818 (a verdict is no error)
     """Whoever watches the validations of a run has ended it early; the message is the reason."""
 
 
-class Interrupted(MetamtlError):  # noqa: N818 (an interruption is no error)
-    """The run was asked to stop by a signal and has saved its state; exit code 128 + signal."""
+class Interrupted(BaseException):
+    """The run was asked to stop by a signal and has saved its state; exit code 128 + signal.
+
+    Like KeyboardInterrupt it is no Exception: a signal may come while any line runs, a reader of files that takes every
+    Exception for a damaged file included.
+    """
 
     def __init__(self, message: str, signal_number: int) -> None:
         super().__init__(message)

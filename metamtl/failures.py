@@ -11,7 +11,7 @@ import tempfile
 import traceback
 from pathlib import Path
 
-from metamtl.errors import MetamtlError
+from metamtl.errors import Interrupted, MetamtlError
 from metamtl.runs.redact import redact_text
 
 _ATTRIBUTE = "metamtl_log"
@@ -33,7 +33,7 @@ def record(error: BaseException, folder: Path) -> None:
 def sentence(error: BaseException) -> str:
     """What went wrong; for an error that nobody foresaw its type too, and where the traceback is."""
     log = getattr(error, _ATTRIBUTE, None)
-    if isinstance(error, MetamtlError):
+    if isinstance(error, MetamtlError | Interrupted):
         return str(error)
     said = " ".join(str(error).split())
     return f"{type(error).__name__}{f': {said}' if said else ''}; the traceback is in {log or _keep(error)}."

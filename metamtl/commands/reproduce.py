@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from metamtl.errors import Interrupted, MetamtlError, UsageError
+from metamtl.errors import MetamtlError, UsageError
 
 if TYPE_CHECKING:
     from metamtl.reproduce.process import Jobs
@@ -87,8 +87,6 @@ def _run(place: Workplace, jobs: Jobs, seconds: float | None) -> list[str]:
         print(f"{row.name}: {length}", file=sys.stderr, flush=True)
         try:
             failures += carry_out(place, row, jobs.run)
-        except Interrupted:
-            raise
         except MetamtlError as error:
             failures.append(str(error))
         planned += expected

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from metamtl.errors import UsageError
+from metamtl.errors import Interrupted, UsageError
 from metamtl.registry import use_folder
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ class Job:
         """Run the job with the config that Hydra composed."""
         try:
             run(config, self.command, self.config_dir, None)
-        except Exception as error:
+        except (Exception, Interrupted) as error:
             self.failure.append(error)
 
 

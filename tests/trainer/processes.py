@@ -120,12 +120,13 @@ def _command(arguments: tuple[str, ...]) -> int:
 
 def _train(config: dict[str, Any]) -> int:
     from metamtl import cli
+    from metamtl.errors import Interrupted
     from metamtl.trainer.run import train_run
 
     paths = {**config["paths"], "outputs": str(Path.cwd() / "outputs")}
     try:
         train_run({**config, "paths": paths}, ["metamtl", "train"])
-    except Exception as error:
+    except (Exception, Interrupted) as error:
         return cli._report(error)
     return 0
 

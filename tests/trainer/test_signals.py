@@ -5,8 +5,11 @@ import signal
 from pathlib import Path
 
 import pytest
+import torch
 
-from metamtl.trainer.signals import StopRequest
+from metamtl.errors import Interrupted
+from metamtl.trainer.checkpoint import learner_of
+from metamtl.trainer.signals import StopRequest, interruption
 from tests.trainer.processes import Running, command, start, training
 from tests.trainer.runs import STEPS, Runs, assert_same, only_run, resumed, status, step_of, weights
 
@@ -88,6 +91,15 @@ def test_an_evaluation_can_be_stopped(runs: Runs, tmp_path: Path) -> None:
     assert json.loads(meta.read_text())["status"] == "interrupted"
     assert "Traceback" not in running.err
     assert {path: path.read_bytes() for path in before} == before
+
+
+def test_an_interruption_is_not_taken_for_a_damaged_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise interruption(signal.SIGTERM)
+
+    monkeypatch.setattr(torch, "load", interrupted)
+    with pytest.raises(Interrupted, match="SIGTERM"):
+        learner_of(b"")
 
 
 def test_the_first_signal_counts() -> None:
