@@ -20,6 +20,7 @@ from metamtl.data.classes import ClassSource
 from metamtl.data.classfiles import COPIES, Decoding, Listing, example_range, examples, listing, without_copies
 from metamtl.data.content import content
 from metamtl.data.download import fetch
+from metamtl.data.fewer import with_labelled_classes
 from metamtl.data.identity import digest
 from metamtl.data.images import preprocessing
 from metamtl.data.places import downloads, first_existing, folders, published
@@ -41,8 +42,13 @@ SPLITS: tuple[Split, ...] = ("train", "val", "test")
 class CifarFS(ClassSource):
     """Photographs, uint8 [3, 32, 32]; groups are the 20 superclasses."""
 
-    def __init__(self, *, paths: DataPaths, root: str | None = None) -> None:
-        """`root`, instead of paths.data, is the folder that has the official archive or the three of the splits."""
+    def __init__(
+        self, *, paths: DataPaths, root: str | None = None, labels: int | None = None, val_labels: int | None = None
+    ) -> None:
+        """`root`, instead of paths.data, is the folder that has the official archive or the three of the splits.
+
+        `labels` and `val_labels` are how many training and validation images are kept, see `fewer`.
+        """
         files = find_or_fetch(paths, root)
         recipe = preprocessing(size=SIDE, channels="rgb", invert=False, mean=MEAN, std=STD)
         counted: dict[str, int] = {}
@@ -57,11 +63,13 @@ class CifarFS(ClassSource):
         )
         listed = split_classes()
         present = set(packed.classes)
-        splits: dict[Split, list[str]] = {part: [name for name in listed[part] if name in present] for part in SPLITS}
+        there: dict[Split, list[str]] = {part: [name for name in listed[part] if name in present] for part in SPLITS}
+        splits, most = with_labelled_classes(there, packed.sizes(), labels, val_labels)
         super().__init__(
             name="cifar_fs",
             packed=packed,
             splits=splits,
+            most=most,
             preprocessing=recipe,
             facts={
                 "split": "Bertinetto et al. (2019)",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -28,7 +29,8 @@ class ClassSource(Source):
     """Tasks from classes of packed examples: images [channels, height, width], or any shape unrotated.
 
     `splits` names the classes of each split; in the splits of `rotations` each becomes four, turned by 0, 90,
-    180 and 270 degrees; `within_group` takes all classes of a task from one group (alphabet). Raises
+    180 and 270 degrees; `within_group` takes all classes of a task from one group (alphabet); of each class of the
+    splits of `most` no more than so many examples are there. Raises
     MetamtlError where a class is in two splits or not in the pack, UsageError where images to turn are not
     square.
     """
@@ -41,6 +43,7 @@ class ClassSource(Source):
         splits: Mapping[Split, Sequence[str]],
         rotations: Collection[Split] = (),
         within_group: bool = False,
+        most: Mapping[Split, int] = MappingProxyType({}),
         preprocessing: dict[str, Any],
         facts: dict[str, Any],
     ) -> None:
@@ -55,17 +58,23 @@ class ClassSource(Source):
         self.within_group = within_group
         rotated = sorted(rotations)
         listed = {split: list(names) for split, names in splits.items()}
-        self.fingerprint = digest("classes", packed.fingerprint, listed, rotated, within_group)
+        fewer = [sorted(most.items())] if most else []
+        self.fingerprint = digest("classes", packed.fingerprint, listed, rotated, within_group, *fewer)
         self._split_fingerprints = {
-            split: _split_fingerprint(packed, names, split in rotations, within_group)
+            split: _split_fingerprint(packed, names, split in rotations, within_group, most.get(split))
             for split, names in splits.items()
         }
-        counts = {split: len(names) for split, names in splits.items()}
-        self.facts = {**facts, "classes": counts, "rotations": rotated, "within_group": within_group}
         self._x = np.asarray(packed.x)  # still the mapped file, without the subclass's cost
         self._tables = {
-            split: _table(packed, names, TURNS if split in rotations else 1, within_group)
+            split: _table(packed, names, TURNS if split in rotations else 1, within_group, most.get(split))
             for split, names in splits.items()
+        }
+        self.facts = {
+            **facts,
+            "classes": {split: len(names) for split, names in splits.items()},
+            "examples": {split: int(table.size[table.turns == 0].sum()) for split, table in self._tables.items()},
+            "rotations": rotated,
+            "within_group": within_group,
         }
         self._keeps_turns = bool(rotated) and TURNS * self._x.nbytes <= TURNED_BYTES
         self._turned: NDArray[Any] | None = None
@@ -235,13 +244,16 @@ def _items(table: ClassTable) -> IntArray:
     return items
 
 
-def _split_fingerprint(packed: Packed, names: Sequence[str], rotated: bool, within_group: bool) -> str:
+def _split_fingerprint(
+    packed: Packed, names: Sequence[str], rotated: bool, within_group: bool, most: int | None
+) -> str:
     place = {one: at for at, one in enumerate(packed.classes)}
     classes = [(one, packed.groups[place[one]] if within_group else "", packed.digests[place[one]]) for one in names]
-    return digest("split", classes, packed.x.shape[1:], packed.x.dtype.str, rotated)
+    fewer = [] if most is None else [most]
+    return digest("split", classes, packed.x.shape[1:], packed.x.dtype.str, rotated, *fewer)
 
 
-def _table(packed: Packed, names: Sequence[str], fold: int, within_group: bool) -> ClassTable:
+def _table(packed: Packed, names: Sequence[str], fold: int, within_group: bool, most: int | None) -> ClassTable:
     """Class c of a rotated split is names[c // 4] turned c % 4 times; one group unless `within_group`."""
     place = {one: at for at, one in enumerate(packed.classes)}
     base = np.repeat(np.array([place[one] for one in names], dtype=np.int64), fold)
@@ -250,12 +262,13 @@ def _table(packed: Packed, names: Sequence[str], fold: int, within_group: bool) 
     group_names = tuple(dict.fromkeys(groups))
     number = np.array([group_names.index(one) for one in groups], dtype=np.int64)
     group_size = np.bincount(number, minlength=len(group_names)).astype(np.int64)
+    size = packed.offsets[base + 1] - packed.offsets[base]
     return ClassTable(
         names=tuple(
             packed.classes[at] + (f"@{90 * turn}" if turn else "") for at, turn in zip(base, turns, strict=True)
         ),
         first=packed.offsets[base],
-        size=packed.offsets[base + 1] - packed.offsets[base],
+        size=size if most is None else size.clip(max=most),
         turns=turns,
         members=np.argsort(number, kind="stable"),
         group_names=group_names,

@@ -6,7 +6,8 @@ Cubuk & Goodfellow 2018, Realistic Evaluation of Deep Semi-Supervised Learning A
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import hashlib
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +18,7 @@ from metamtl.errors import UsageError
 
 TRAIN: Split = "train"
 VAL: Split = "val"
+A_CLASS = 20  # examples that a class of tasks has at least, which is what Omniglot's have
 
 
 def with_labels(
@@ -27,17 +29,48 @@ def with_labels(
     As many of each class as can be. None keeps all training examples, and as many validation examples as training
     examples are asked for, or all where that is more or none is. UsageError where there are not so many.
     """
-    if val_count is None and count is not None:
-        val_count = min(count, len(splits["val"]))
     found = dict(splits)
+    for split, wanted in _wanted({split: len(items) for split, items in splits.items()}, count, val_count).items():
+        found[split] = _evenly(splits[split], y, wanted, seed)
+    return found
+
+
+def with_labelled_classes(
+    splits: Mapping[Split, Sequence[str]], sizes: Mapping[str, int], count: int | None, val_count: int | None
+) -> tuple[dict[Split, list[str]], dict[Split, int]]:
+    """The splits with the classes that `count` training and `val_count` validation examples make, and how many of each.
+
+    As many classes of A_CLASS examples as that makes; where it makes more than there are, equally many examples of
+    every class. More labels contain fewer. `sizes` are the examples of each class; None is as in `with_labels`.
+    """
+    found: dict[Split, list[str]] = {split: list(names) for split, names in splits.items()}
+    each: dict[Split, int] = {}
+    totals = {split: sum(sizes[name] for name in names) for split, names in splits.items()}
+    for split, wanted in _wanted(totals, count, val_count).items():
+        if wanted < A_CLASS:
+            key = "labels" if split == TRAIN else "val_labels"
+            raise UsageError(f"data.{key}={wanted}: fewer than the {A_CLASS} examples of one class.")
+        # drawn by a hash and not by numpy, which may change what a seed draws
+        drawn = sorted(splits[split], key=lambda name: hashlib.sha256(name.encode()).digest())
+        kept = set(drawn[: wanted // A_CLASS])
+        found[split] = [name for name in splits[split] if name in kept]
+        each[split] = wanted // len(kept)
+    return found, each
+
+
+def _wanted(totals: Mapping[Split, int], count: int | None, val_count: int | None) -> dict[Split, int]:
+    """How many examples of which splits are kept; UsageError where there are not so many."""
+    if val_count is None and count is not None:
+        val_count = min(count, totals[VAL])
+    found = {}
     for key, split, what, wanted in (
         ("labels", TRAIN, "training", count),
         ("val_labels", VAL, "validation", val_count),
     ):
-        if wanted is not None and wanted > len(splits[split]):
-            raise UsageError(f"data.{key}={wanted}: there are {len(splits[split])} {what} examples.")
+        if wanted is not None and wanted > totals[split]:
+            raise UsageError(f"data.{key}={wanted}: there are {totals[split]} {what} examples.")
         if wanted is not None:
-            found[split] = _evenly(splits[split], y, wanted, seed)
+            found[split] = wanted
     return found
 
 

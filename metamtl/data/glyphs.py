@@ -10,9 +10,11 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterable, Iterator
-from typing import Any
+from dataclasses import replace
+from typing import Any, Literal
 
 import matplotlib
+import numpy as np
 import PIL
 
 from metamtl.data import glyph_drawing, glyph_lookalikes
@@ -21,8 +23,9 @@ from metamtl.data.glyph_drawing import DRAWINGS, PLAIN, SIZE, drawings
 from metamtl.data.glyph_fonts import UPRIGHT, Drawings, Fonts
 from metamtl.data.glyph_lookalikes import distinct
 from metamtl.data.glyph_scripts import SCRIPTS, Character, characters
+from metamtl.data.identity import digest
 from metamtl.data.source import DataPaths, Split
-from metamtl.data.store import ClassExamples, pack
+from metamtl.data.store import ClassExamples, Packed, pack
 from metamtl.registry import register
 
 VERSION = 1  # raise when the code draws or chooses otherwise than before
@@ -32,11 +35,15 @@ log = logging.getLogger(__name__)
 
 @register("data", "glyphs")
 class Glyphs(ClassSource):
-    """Characters as classes, uint8 [1, 28, 28] with ink 255; groups are scripts."""
+    """Characters as classes, uint8 [1, 28, 28] with ink 255, or three equal channels; groups are scripts."""
 
-    def __init__(self, *, paths: DataPaths, within_script: bool = False) -> None:
+    def __init__(
+        self, *, paths: DataPaths, within_script: bool = False, channels: Literal["grey", "rgb"] = "grey"
+    ) -> None:
         fonts = Fonts.shipped()
         packed = pack(paths.cache.expanduser(), "glyphs", recipe(), fonts.identity(), lambda: _read(fonts))
+        if channels == "rgb":
+            packed = _in_three_channels(packed)
         split_of = {script.name: script.split for script in SCRIPTS}
         splits: dict[Split, list[str]] = {"train": [], "val": [], "test": []}
         for name, script in zip(packed.classes, packed.groups, strict=True):
@@ -48,7 +55,7 @@ class Glyphs(ClassSource):
             within_group=within_script,
             preprocessing={
                 "size": SIZE,
-                "channels": "grey",
+                "channels": channels,
                 "polarity": "ink is 1, paper is 0",
                 "order": "crop to the ink, scale its longer side to 19 pixels, centre",
                 "scale": 1 / 255,
@@ -63,6 +70,13 @@ class Glyphs(ClassSource):
                 "licence": "fonts: Bitstream Vera and DejaVu (free), STIX (SIL OFL 1.1)",
             },
         )
+
+
+def _in_three_channels(packed: Packed) -> Packed:
+    """The same drawings for a network of photographs; a view, so that no byte is kept twice."""
+    examples, _, *size = packed.x.shape
+    x = np.broadcast_to(packed.x, (examples, 3, *size))
+    return replace(packed, x=x, fingerprint=digest("three channels", packed.fingerprint))
 
 
 def recipe() -> dict[str, Any]:

@@ -25,6 +25,7 @@ from metamtl.data.classfiles import (
     without_copies,
 )
 from metamtl.data.content import content
+from metamtl.data.fewer import with_labelled_classes
 from metamtl.data.images import preprocessing
 from metamtl.data.places import downloads, first_existing, folders, published
 from metamtl.data.source import DataPaths, Split
@@ -44,8 +45,19 @@ _WORDNET = re.compile(r"n\d{8}")
 class MiniImageNet(ClassSource):
     """Photographs, uint8 [3, size, size]; classes are WordNet ids."""
 
-    def __init__(self, *, paths: DataPaths, size: int = 84, root: str | None = None) -> None:
-        """`root`, instead of paths.data, is the folder or archive of the images."""
+    def __init__(
+        self,
+        *,
+        paths: DataPaths,
+        size: int = 84,
+        root: str | None = None,
+        labels: int | None = None,
+        val_labels: int | None = None,
+    ) -> None:
+        """`root`, instead of paths.data, is the folder or archive of the images.
+
+        `labels` and `val_labels` are how many training and validation images are kept, see `fewer`.
+        """
         path = find(paths, root)
         if path is None:
             raise MetamtlError(missing(paths))
@@ -64,10 +76,13 @@ class MiniImageNet(ClassSource):
             counted,
         )
         present = set(packed.classes)
+        there: dict[Split, list[str]] = {part: [name for name in lists[part] if name in present] for part in lists}
+        splits, most = with_labelled_classes(there, packed.sizes(), labels, val_labels)
         super().__init__(
             name="mini_imagenet",
             packed=packed,
-            splits={part: [name for name in names if name in present] for part, names in lists.items()},
+            splits=splits,
+            most=most,
             preprocessing=recipe,
             facts={
                 "split": "Ravi and Larochelle (2017)",

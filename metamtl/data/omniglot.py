@@ -22,6 +22,7 @@ from typing import Literal
 from metamtl.data.classes import ClassSource
 from metamtl.data.classfiles import Decoding, Listing, examples, listing
 from metamtl.data.content import content
+from metamtl.data.fewer import with_labelled_classes
 from metamtl.data.identity import digest
 from metamtl.data.images import preprocessing
 from metamtl.data.official import Official
@@ -63,8 +64,13 @@ class Omniglot(ClassSource):
         size: int = 28,
         seed: int = 0,
         root: str | None = None,
+        labels: int | None = None,
+        val_labels: int | None = None,
     ) -> None:
-        """`root`, instead of paths.data, is the folder that has the two archives or their unpacked folders."""
+        """`root`, instead of paths.data, is the folder that has the two archives or their unpacked folders.
+
+        `labels` and `val_labels` are how many training and validation drawings are kept, see `fewer`.
+        """
         files = FILES.find_or_fetch(paths, root)
         decoding = Decoding(size=size, channels="grey", invert=True)
         recipe = preprocessing(size=size, channels="grey", invert=True)
@@ -79,12 +85,15 @@ class Omniglot(ClassSource):
         listed = split_characters(split, seed)
         present = set(packed.classes)
         rotated: dict[str, tuple[Split, ...]] = {"all": ("train", "val", "test"), "train": ("train",), "none": ()}
+        there: dict[Split, list[str]] = {part: [one for one in listed[part] if one in present] for part in listed}
+        splits, most = with_labelled_classes(there, packed.sizes(), labels, val_labels)
         super().__init__(
             name="omniglot",
             packed=packed,
-            splits={part: [one for one in names if one in present] for part, names in listed.items()},
+            splits=splits,
             rotations=rotated[rotations],
             within_group=within_alphabet,
+            most=most,
             preprocessing=recipe,
             facts={
                 "split": f"random1200, seed {seed}" if split == "random1200" else split,

@@ -57,6 +57,10 @@ class Packed:
     fingerprint: str
     facts: dict[str, Any]
 
+    def sizes(self) -> dict[str, int]:
+        """How many examples each class has."""
+        return dict(zip(self.classes, np.diff(self.offsets).tolist(), strict=True))
+
 
 def pack(
     cache: Path,

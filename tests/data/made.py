@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 
@@ -35,6 +36,7 @@ def made(
     rotations: Collection[Split] = (),
     within_group: bool = False,
     fewer: Mapping[str, int] | None = None,
+    most: Mapping[Split, int] = MappingProxyType({}),
 ) -> ClassSource:
     """The source; `fewer` gives some classes another number of examples."""
     return ClassSource(
@@ -43,6 +45,7 @@ def made(
         splits=splits,
         rotations=rotations,
         within_group=within_group,
+        most=most,
         preprocessing={"scale": 255},
         facts={"licence": "none"},
     )

@@ -63,6 +63,15 @@ def test_counts_and_shape(source: Glyphs) -> None:
         assert items(source, part).shape == (counts[part] * DRAWINGS, 1, 28, 28)
 
 
+def test_three_channels_are_the_one_three_times(source: Glyphs, cache: Path) -> None:
+    rgb = build("data", {"name": "glyphs", "channels": "rgb"}, paths=DataPaths(None, cache))
+    assert isinstance(rgb, Glyphs) and rgb.input_shape == (3, 28, 28)
+    items = source.items("test")[::97]
+    np.testing.assert_array_equal(rgb.gather(items), source.gather(items).repeat(3, axis=-3))
+    assert rgb.fingerprint != source.fingerprint
+    assert rgb.split_fingerprint("test") != source.split_fingerprint("test")
+
+
 def test_the_option_states_the_counts(source: Glyphs) -> None:
     about = yaml.safe_load(OPTION.read_text(encoding="utf-8"))["about"]
     assert about["examples_per_class"] == DRAWINGS == 20
