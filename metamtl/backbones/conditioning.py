@@ -20,9 +20,8 @@ def conditionable(backbone: nn.Module) -> dict[str, int]:
     """The names of the layers that stand there, each with the number of its channels, in their order."""
     found = {}
     for name, module in backbone.named_modules():
-        before = _layers_beside(backbone, name)
-        if isinstance(module, NORMS) and before:
-            found[name] = before[-1].weight.shape[0]
+        if isinstance(module, NORMS) and (channels := _channels(backbone, name)) is not None:
+            found[name] = channels
     return found
 
 
@@ -37,7 +36,16 @@ def scaled_and_shifted(x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
     return x * scale + shift if x.dim() == 3 else affine(x, scale, shift)
 
 
-def _layers_beside(backbone: nn.Module, name: str) -> list[nn.Linear | nn.Conv2d]:
-    """The layers with weights in the block of the layer `name`."""
-    block = backbone.get_submodule(name.rpartition(".")[0])
-    return [module for module in block.children() if isinstance(module, nn.Linear | nn.Conv2d)]
+def _channels(backbone: nn.Module, name: str) -> int | None:
+    """What the layer `name` is given: the outputs of the layer before it in its block, or the inputs of the one after.
+
+    None in a block without a layer of weights.
+    """
+    block, _, own = name.rpartition(".")
+    beside = list(backbone.get_submodule(block).named_children())
+    place = [child for child, _ in beside].index(own)
+    for side, layers in ((0, reversed(beside[:place])), (1, iter(beside[place:]))):
+        for _, layer in layers:
+            if isinstance(layer, nn.Linear | nn.Conv2d):
+                return int(layer.weight.shape[side])
+    return None

@@ -90,8 +90,12 @@ class FiLM(Strategy):
 
 
 def _embeddings(origin: Origin, count: int) -> dict[str, Tensor]:
-    """Z of the source's first training tasks by RUN/NUMBER, or of its one task by RUN."""
-    trained, run = origin.trained(), str(origin.provenance["run"])
+    """Z of the source's first training tasks by RUN@WEIGHTS/NUMBER, or of its one task by RUN@WEIGHTS.
+
+    WEIGHTS is the beginning of the weights' checksum, since runs in two folders may have one name.
+    """
+    trained = origin.trained()
+    run = f"{origin.provenance['run']}@{origin.provenance['sha256'][:8]}"
     network, supports = trained.network, trained.supports(count)
     with torch.no_grad():
         if not supports:
