@@ -18,7 +18,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from metamtl.errors import Interrupted
 from metamtl.failures import record, sentence
@@ -43,13 +43,18 @@ class SweepJob:
     folder: Path
     config_dir: Path | None
     train: Callable[[DictConfig, Sequence[str], Path | None, Path | None], None]
+    forced: Sequence[str] = ()  # keys that Hydra was given with a `++` that the user did not write
 
     def __call__(self, config: DictConfig) -> None:
         """Run one job and record how it ended."""
         from hydra.core.hydra_config import HydraConfig
+        from omegaconf import Node, read_write
 
         composed = HydraConfig.get()
-        folder, overrides = Path(composed.runtime.output_dir), list(composed.overrides.task)
+        overrides = [self._as_typed(text) for text in composed.overrides.task]
+        with read_write(cast(Node, composed)):  # what Hydra holds under its own class
+            composed.overrides.task = overrides
+        folder = Path(composed.runtime.output_dir)
         if (self.folder / STOP).exists():
             self._record(folder, overrides, "skipped")
             return
@@ -66,6 +71,10 @@ class SweepJob:
             reason = " ".join(sentence(error).split())
             print(f"{shown(folder)}: {reason}", file=sys.stderr, flush=True)
             self._record(folder, overrides, "failed", reason)
+
+    def _as_typed(self, override: str) -> str:
+        plain = override.removeprefix("++")
+        return plain if plain.partition("=")[0] in self.forced else override
 
     def _record(self, folder: Path, overrides: Sequence[str], status: str, reason: str = "") -> None:
         line = {"folder": str(folder), "overrides": redact_command(overrides), "status": status}

@@ -88,11 +88,14 @@ def main(arguments: Sequence[str]) -> int:
 
 def _multirun(planned: Plan, flags: Sequence[str], overrides: Sequence[str], config_dir: Path | None) -> int:
     from metamtl.commands.multirun import SweepJob, no_secrets_in_hydras_record, stoppable, summary
+    from metamtl.config.library import Library
+    from metamtl.config.overrides import forced
 
     if "RANK" in os.environ:
         raise UsageError("-m does not go with torchrun: start each run by its own torchrun.")
     folder = _sweep_folder(planned.config, overrides)
-    job = SweepJob(folder, config_dir, run)
+    overrides, forced_keys = forced(overrides, Library.load(config_dir))
+    job = SweepJob(folder, config_dir, run, forced_keys)
     workers = _joblib(folder) if planned.launcher == "joblib" else []
     try:
         with stoppable(folder), no_secrets_in_hydras_record():

@@ -71,6 +71,21 @@ def is_plain_value(override: Override, library: Library) -> bool:
     return not special and not is_group(override, library)
 
 
+def forced(texts: Sequence[str], library: Library) -> tuple[list[str], list[str]]:
+    """The overrides with those that give a key a value written as `++key=value`, and these keys.
+
+    Hydra composes a config for a multirun as a whole too, without the options that are swept, and would refuse their
+    keys there. All jobs have been checked before with the overrides as they were typed.
+    """
+    written, keys = [], []
+    for override in parse(texts)[0]:
+        line = override.input_line or ""
+        if is_plain_value(override, library):
+            keys.append(override.key_or_group)
+        written.append(f"++{line}" if is_plain_value(override, library) else line)
+    return written, keys
+
+
 def wrong_options(override: Override, library: Library) -> list[str]:
     """A sentence for every option named that its group does not have."""
     group = override.key_or_group

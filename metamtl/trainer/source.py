@@ -12,12 +12,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from metamtl.backbones.inputs import blank_inputs
 from metamtl.build import Parts
 from metamtl.config.earlier import completed_run
 from metamtl.config.families import family_config
 from metamtl.data.classes import ClassSource
 from metamtl.data.examples import ExampleSource
 from metamtl.data.task import Examples
+from metamtl.engine.terms import Term
 from metamtl.engine.world import World
 from metamtl.errors import UsageError
 from metamtl.families import Families, build_families
@@ -56,7 +58,25 @@ def take_over(families: Families, world: World, run: RunFolder | None, fresh: bo
             parts.transfer.meet(parts.learner.network, partial(_drawn, parts))
         parts.transfer.remember(parts.learner.network, dict(parts.learner.terms.items()), knowledge)
         parts.learner.to(parts.device, parts.preparation.dtype)  # a teacher is built where it is needed
+        if fresh:
+            _refuse_unread(parts)
     return knowledge.provenance
+
+
+def _refuse_unread(parts: Parts) -> None:
+    """UsageError where a teacher, of another backbone or data, cannot read the target's examples."""
+    shape = tuple(parts.source.input_shape)
+    inputs = parts.preparation.every_input(blank_inputs(parts.learner.network.backbone, 2, shape).numpy())
+    for name, term in parts.learner.terms.items():
+        assert isinstance(term, Term) and isinstance(inputs, Tensor)
+        try:
+            with torch.no_grad():
+                term.compared(inputs)
+        except (RuntimeError, IndexError) as error:  # of a layer that is given another shape or type
+            raise UsageError(
+                f"transfer={name}: the source, as a teacher, has to read the target's examples, and cannot read those "
+                f"of shape {list(shape)}: give both data of one kind and size."
+            ) from error
 
 
 def open_origin(path: Path) -> Origin:

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from metamtl.backbones.conditioning import NORMS
 from metamtl.backbones.film import TaskEncoder
+from metamtl.backbones.inputs import blank_inputs
 from metamtl.data.family import Family
 from metamtl.data.task import Examples
 from metamtl.engine.network import Network
@@ -60,7 +61,9 @@ class FiLM(Strategy):
             )
         kept = None
         if labelled:
-            kept = Examples(_blank(backbone, self.examples, input_shape), torch.zeros(self.examples, family.targets))
+            kept = Examples(
+                blank_inputs(backbone, self.examples, input_shape), torch.zeros(self.examples, family.targets)
+            )
         with torch.random.fork_rng(devices=[]):  # all other weights begin as without it
             network.film = TaskEncoder(
                 _places(backbone, input_shape),
@@ -113,12 +116,7 @@ def _places(backbone: nn.Module, input_shape: tuple[int, ...]) -> list[tuple[nn.
 
     hooks = [layer.register_forward_hook(seen) for layer in norms or [backbone]]
     with torch.no_grad():
-        backbone(_blank(backbone, 2, input_shape))
+        backbone(blank_inputs(backbone, 2, input_shape))
     for hook in hooks:
         hook.remove()
     return found
-
-
-def _blank(backbone: nn.Module, count: int, input_shape: tuple[int, ...]) -> Tensor:
-    """Inputs [count, ...] of zeros, in the numbers of words where the backbone reads texts."""
-    return torch.zeros(count, *input_shape, dtype=torch.long if hasattr(backbone, "of_words") else torch.float32)

@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from metamtl.data.family import Family
+from metamtl.data.task import Tensors
 from metamtl.engine.network import Network
 from metamtl.engine.terms import Term, View
 from metamtl.registry import register
@@ -34,11 +35,19 @@ class MeanRelations(Term):
         """Takes the teachers."""
         self.add_module("held", nn.ModuleList([Teacher(network) for network in networks]))
 
+    def compared(self, x: Tensor) -> None:
+        """Every teacher reads x."""
+        self._taught(x)
+
     def value(self, view: View) -> Tensor:
         """The penalty []."""
-        teachers = [cast(Teacher, one).network for one in cast(nn.ModuleList, self.get_submodule("held"))]
-        theirs = torch.stack([distances(one.query(view.examples.x, head=False)) for one in teachers]).mean(0)
+        theirs = self._taught(view.examples.x)
         return F.smooth_l1_loss(distances(whole(features_of(view))), theirs.detach())
+
+    def _taught(self, x: Tensors) -> Tensor:
+        """The mean of the distances [N, N] that the teachers see."""
+        teachers = [cast(Teacher, one).network for one in cast(nn.ModuleList, self.get_submodule("held"))]
+        return torch.stack([distances(one.query(x, head=False)) for one in teachers]).mean(0)
 
 
 @register("transfer", "fusion")

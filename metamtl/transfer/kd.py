@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from metamtl.data.family import Family
+from metamtl.data.task import Tensors
 from metamtl.engine.network import Network
 from metamtl.engine.terms import Term, View
 from metamtl.errors import UsageError
@@ -28,9 +29,13 @@ class Outputs(TaughtTerm):
         super().__init__(weight)
         self.temperature = temperature
 
+    def taught(self, x: Tensors) -> Tensor:
+        """The teacher's outputs [N, C]."""
+        return self.teacher.query(x)
+
     def value(self, view: View) -> Tensor:
         """The penalty []."""
-        taught = self.teacher.query(view.examples.x)
+        taught = self.taught(view.examples.x)
         student, teacher = (F.log_softmax(logits / self.temperature, dim=1) for logits in (view.outputs, taught))
         return self.temperature**2 * F.kl_div(student, teacher, reduction="batchmean", log_target=True)
 

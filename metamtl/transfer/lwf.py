@@ -27,7 +27,7 @@ class OldOutputs(Outputs):
 
     def value(self, view: View) -> Tensor:
         """The penalty []."""
-        taught, old = self.teacher.query(view.examples.x), list(self.classes)
+        taught, old = self.taught(view.examples.x), list(self.classes)
         student, teacher = (
             F.log_softmax(logits[:, old] / self.temperature, dim=1) for logits in (view.outputs, taught)
         )

@@ -51,8 +51,12 @@ class TaughtTerm(Term):
         self.add_module("held", Teacher(network))
 
     def taught(self, x: Tensors) -> Tensor:
-        """The teacher's features [N, D]."""
+        """What the teacher says of inputs: its features [N, D]."""
         return self.teacher.query(x, head=False)
+
+    def compared(self, x: Tensor) -> None:
+        """The teacher reads x."""
+        self.taught(x)
 
 
 def features_of(view: View) -> Tensor:

@@ -181,3 +181,22 @@ def test_ctrl_c_reaches_workers_as_an_orderly_stop(toy: Path) -> None:
     assert process.returncode == 130
     assert "2 interrupted" in out
     assert "2 skipped" in out
+
+
+def test_keys_of_options_that_are_swept(toy: Path) -> None:
+    """Hydra composes a config for the whole multirun without the swept options, where their keys are not."""
+    done = run(toy, "train", *OWN, "-m", "algo=maml,fomaml", "algo.inner_lr=0.1,0.2", "seed=1")
+    assert done.returncode == 0, done.stderr
+    made = [call["config"]["algo"] for call in sorted(calls(toy), key=lambda call: str(call["folder"]))]
+    assert [(algo["name"], algo["inner_lr"]) for algo in made] == [
+        (name, rate) for name in ("maml", "fomaml") for rate in (0.1, 0.2)
+    ]
+    (record,) = (toy / "outputs").glob("*/jobs.jsonl")
+    first = json.loads(record.read_text().splitlines()[0])
+    assert first["overrides"] == ["data=toy", "algo=maml", "algo.inner_lr=0.1", "seed=1"]
+
+
+def test_a_swept_option_without_the_key_is_named_before_any_job(toy: Path) -> None:
+    done = run(toy, "train", *OWN, "-m", "algo=maml,protonet", "algo.inner_lr=0.1")
+    assert done.returncode == 2
+    assert "algo.inner_lr" in done.stderr and "Traceback" not in done.stderr and not calls(toy)

@@ -95,6 +95,10 @@ def test_penalties_that_a_learner_cannot_take(cache: Path) -> None:
         ("fitnet", ("backbone.hidden=[7]",), "the source has 5 and the target 7"),
         ("kd", ("data.target=odd",), "the source has 10 and the target 2"),
         ("attention", (), "the source has 0 blocks"),
+        *(
+            (name, ("data.components=7",), f"transfer={name}: the source, as a teacher, has to read the target's")
+            for name in ("kd", "fitnet", "rkd", "fusion")
+        ),
     ],
 )
 def test_a_source_that_does_not_fit(
