@@ -71,6 +71,8 @@ def main(arguments: Sequence[str]) -> int:
     """Check, then run; raises UsageError with every problem before torch is imported."""
     flags, parsed = _parse(arguments)
     config_dir = Path(parsed.config_dir) if parsed.config_dir else None
+    if parsed.multirun and (parsed.cfg or parsed.info is not None):
+        raise UsageError("--cfg and --info show one run: leave -m out, and give one value to each key.")
     job = Job(["metamtl", "train", *arguments], config_dir)
     if parsed.hydra_help or parsed.shell_completion or parsed.info is not None:
         _through_hydra(job, [*flags, *QUIET, *parsed.overrides])

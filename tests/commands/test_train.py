@@ -196,6 +196,14 @@ def test_keys_of_options_that_are_swept(toy: Path) -> None:
     assert first["overrides"] == ["data=toy", "algo=maml", "algo.inner_lr=0.1", "seed=1"]
 
 
+def test_a_config_is_shown_of_one_run(toy: Path) -> None:
+    done = run(toy, "train", *OWN, "-m", "seed=0,1", "--cfg", "job")
+    assert (done.returncode, done.stderr) == (
+        2,
+        "--cfg and --info show one run: leave -m out, and give one value to each key.\n",
+    )
+
+
 def test_a_swept_option_without_the_key_is_named_before_any_job(toy: Path) -> None:
     done = run(toy, "train", *OWN, "-m", "algo=maml,protonet", "algo.inner_lr=0.1")
     assert done.returncode == 2
