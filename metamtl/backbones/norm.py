@@ -9,11 +9,13 @@ arithmetic. (The native operator under `torch.func.grad` in `vmap` has a wrong s
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
+from metamtl.backbones.batch_kernels import normalise, normalise_gradient
 from metamtl.backbones.vectorised import OfTasks, channels_last
 
 NormKind = Literal["batch", "running", "group", "none"]
@@ -66,10 +68,7 @@ class BatchNormalise(OfTasks):
     def forward(x: Tensor, weight: Tensor, bias: Tensor, epsilon: float) -> tuple[Tensor, Tensor, Tensor]:
         """Y, mean [T, C] and r [T, C]."""
 
-        def native(x: Tensor, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-            return torch.native_batch_norm(x, weight, bias, None, None, True, 0.0, epsilon)
-
-        return _each(native, x, weight, bias)
+        return _each(partial(normalise, epsilon=epsilon), x, weight, bias)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tensor]) -> None:
@@ -132,15 +131,7 @@ class BatchNormaliseGradient(OfTasks):
 def _native_gradient(
     g: Tensor, x: Tensor, weight: Tensor, mean: Tensor, r: Tensor, epsilon: float
 ) -> tuple[Tensor, Tensor, Tensor]:
-    backward = torch.ops.aten.native_batch_norm_backward
-
-    def native(g: Tensor, x: Tensor, weight: Tensor, mean: Tensor, r: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        gradients: tuple[Tensor, Tensor, Tensor] = backward(
-            g, x, weight, None, None, mean, r, True, epsilon, [True, True, True]
-        )
-        return gradients
-
-    return _each(native, g, x, weight, mean, r)
+    return _each(partial(normalise_gradient, epsilon=epsilon), g, x, weight, mean, r)
 
 
 def _written_gradient(
