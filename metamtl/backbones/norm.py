@@ -67,7 +67,6 @@ class BatchNormalise(OfTasks):
     @staticmethod
     def forward(x: Tensor, weight: Tensor, bias: Tensor, epsilon: float) -> tuple[Tensor, Tensor, Tensor]:
         """Y, mean [T, C] and r [T, C]."""
-
         return _each(partial(normalise, epsilon=epsilon), x, weight, bias)
 
     @staticmethod

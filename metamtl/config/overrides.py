@@ -72,18 +72,17 @@ def is_plain_value(override: Override, library: Library) -> bool:
 
 
 def forced(texts: Sequence[str], library: Library) -> tuple[list[str], list[str]]:
-    """The overrides with those that give a key a value written as `++key=value`, and these keys.
+    """Where options are swept, the overrides with those that give keys values as `++key=value`, and these keys.
 
     Hydra composes a config for a multirun as a whole too, without the options that are swept, and would refuse their
-    keys there. All jobs have been checked before with the overrides as they were typed.
+    keys there. Keys have been checked before, and every job checks its own config once more.
     """
-    written, keys = [], []
-    for override in parse(texts)[0]:
-        line = override.input_line or ""
-        if is_plain_value(override, library):
-            keys.append(override.key_or_group)
-        written.append(f"++{line}" if is_plain_value(override, library) else line)
-    return written, keys
+    parsed = parse(texts)[0]
+    if not any(is_group(override, library) and override.is_sweep_override() for override in parsed):
+        return list(texts), []
+    plain = [override for override in parsed if is_plain_value(override, library)]
+    written = [f"++{one.input_line}" if one in plain else one.input_line or "" for one in parsed]
+    return written, [override.key_or_group for override in plain]
 
 
 def wrong_options(override: Override, library: Library) -> list[str]:

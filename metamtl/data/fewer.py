@@ -41,21 +41,33 @@ def with_labelled_classes(
     """The splits with the classes that `count` training and `val_count` validation examples make, and how many of each.
 
     As many classes of A_CLASS examples as that makes; where it makes more than there are, equally many examples of
-    every class. More labels contain fewer. `sizes` are the examples of each class; None is as in `with_labels`.
+    every class that has so many, and never more than asked for. More labels contain fewer. `sizes` are the examples of
+    each class; None is as in `with_labels`.
     """
     found: dict[Split, list[str]] = {split: list(names) for split, names in splits.items()}
     each: dict[Split, int] = {}
     totals = {split: sum(sizes[name] for name in names) for split, names in splits.items()}
     for split, wanted in _wanted(totals, count, val_count).items():
         if wanted < A_CLASS:
-            key = "labels" if split == TRAIN else "val_labels"
+            key = "labels" if split == TRAIN or val_count is None else "val_labels"
             raise UsageError(f"data.{key}={wanted}: fewer than the {A_CLASS} examples of one class.")
         # drawn by a hash and not by numpy, which may change what a seed draws
         drawn = sorted(splits[split], key=lambda name: hashlib.sha256(name.encode()).digest())
         kept = set(drawn[: wanted // A_CLASS])
         found[split] = [name for name in splits[split] if name in kept]
-        each[split] = wanted // len(kept)
+        if len(kept) < len(drawn):
+            each[split] = A_CLASS
+        elif wanted < totals[split]:
+            each[split] = _largest_share([sizes[name] for name in drawn], wanted)
     return found, each
+
+
+def _largest_share(sizes: Sequence[int], wanted: int) -> int:
+    """The most examples of each class that are `wanted` at most together, where some classes have fewer."""
+    share = wanted // len(sizes)
+    while sum(min(size, share + 1) for size in sizes) <= wanted:
+        share += 1
+    return share
 
 
 def _wanted(totals: Mapping[Split, int], count: int | None, val_count: int | None) -> dict[Split, int]:

@@ -72,6 +72,8 @@ def _refuse_unread(parts: Parts) -> None:
         try:
             with torch.no_grad():
                 term.compared(inputs)
+        except torch.OutOfMemoryError:
+            raise
         except (RuntimeError, IndexError) as error:  # of a layer that is given another shape or type
             raise UsageError(
                 f"transfer={name}: the source, as a teacher, has to read the target's examples, and cannot read those "

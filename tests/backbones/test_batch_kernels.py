@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from metamtl.backbones.batch_kernels import normalise, normalise_gradient
+from metamtl.backbones.norm import BatchNorm
 
 EPSILON = 1e-5
 SHAPES = [(75, 8, 84, 84), (75, 16, 14, 14), (5, 8, 14, 14), (2, 8, 84, 84), (40, 8, 1, 30), (25, 8, 2, 2)]
@@ -48,3 +49,11 @@ def test_other_layouts_are_torchs_own() -> None:
     assert all(
         torch.equal(one, other) for one, other in zip(normalise(x, weight, bias, epsilon=EPSILON), native, strict=True)
     )
+
+
+def test_a_network_of_channels_last_maps_is_exported_for_any_batch() -> None:
+    layer = BatchNorm(8)
+    x = maps((8, 8, 14, 14))
+    program = torch.export.export(layer, (x,), dynamic_shapes=({0: torch.export.Dim("batch", min=2)},))
+    more = maps((12, 8, 14, 14))
+    torch.testing.assert_close(program.module()(more), layer(more), rtol=0, atol=1e-4)  # by torch's own sums

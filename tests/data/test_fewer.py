@@ -26,14 +26,27 @@ def test_classes_of_twenty_then_more_of_each() -> None:
     counts = []
     for labels in (100, 200, 600, 900, 1500):
         splits, each = with_labelled_classes(NAMES, SIZES, labels, None)
-        counts.append((len(splits["train"]), each["train"], len(splits["val"]), each["val"]))
+        counts.append((len(splits["train"]), each.get("train"), len(splits["val"]), each.get("val")))
         assert splits["test"] == NAMES["test"] and "test" not in each
-    assert counts == [(5, 20, 5, 20), (10, 20, 10, 20), (30, 20, 10, 50), (30, 30, 10, 50), (30, 50, 10, 50)]
+    assert counts == [(5, 20, 5, 20), (10, 20, 10, 20), (30, 20, 10, None), (30, 30, 10, None), (30, None, 10, None)]
 
 
 def test_more_labels_contain_fewer() -> None:
     kept = [set(with_labelled_classes(NAMES, SIZES, labels, None)[0]["train"]) for labels in (60, 200, 400, 600)]
     assert all(few < many for few, many in pairwise(kept))
+
+
+@pytest.mark.parametrize("sizes", [SIZES, {**SIZES, "t3": 21, "t7": 30}])
+def test_no_more_than_asked_for_and_as_near_as_can_be(sizes: dict[str, int]) -> None:
+    total = sum(sizes[name] for name in NAMES["train"])
+    before: dict[str, int] = {}
+    for labels in (*range(100, 180, 7), 599, 600, 650, 977, total - 1, total):
+        splits, each = with_labelled_classes(NAMES, sizes, labels, 100)
+        kept = {name: min(sizes[name], each.get("train", total)) for name in splits["train"]}
+        assert labels - len(NAMES["train"]) < sum(kept.values()) <= labels
+        assert all(kept.get(name, 0) >= count for name, count in before.items()), "more labels contain fewer"
+        before = kept
+    assert "train" not in with_labelled_classes(NAMES, sizes, total, 100)[1]
 
 
 def test_none_keeps_all_and_validation_is_its_own() -> None:
