@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch._C import _functorch as functorch
 
 ROWS = 512  # sums over so many are off by 1e-6 (measured)
 
@@ -48,14 +49,11 @@ def normalise_gradient(
 def _apart(x: Tensor) -> int:
     """How many positions of a picture are summed apart; 1 where the kernels lose no digits as it is.
 
-    Compilers, which know no sums of moments, are given the kernels as they are.
+    Compilers and torch.func's transforms, which know no sums of moments, are given the kernels as they are.
     """
-    if (
-        torch.compiler.is_compiling()
-        or x.dim() != 4
-        or x.device.type != "cpu"
-        or not x.is_contiguous(memory_format=torch.channels_last)
-    ):
+    if torch.compiler.is_compiling() or functorch.maybe_current_level() is not None:
+        return 1
+    if x.dim() != 4 or x.device.type != "cpu" or not x.is_contiguous(memory_format=torch.channels_last):
         return 1
     count, _, height, width = x.shape
     if count * height * width <= ROWS or x.is_contiguous():
