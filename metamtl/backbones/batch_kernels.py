@@ -51,7 +51,7 @@ def _apart(x: Tensor) -> int:
 
     Compilers and torch.func's transforms, which know no sums of moments, are given the kernels as they are.
     """
-    if torch.compiler.is_compiling() or functorch.maybe_current_level() is not None:
+    if torch.compiler.is_compiling() or functorch.is_functorch_wrapped_tensor(x):
         return 1
     if x.dim() != 4 or x.device.type != "cpu" or not x.is_contiguous(memory_format=torch.channels_last):
         return 1
