@@ -12,6 +12,7 @@ gradients instead.) The g_i start at zero: a network begins as MAML's.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import torch
@@ -69,7 +70,7 @@ class MMAML(MAML):
                 "mlp, conv4, resnet12 or text with a layer at least."
             )
         for name, channels in layers.items():
-            condition(backbone, name, lambda layer, channels=channels: Modulated(layer, channels))  # type: ignore[misc]
+            condition(backbone, name, partial(Modulated, channels=channels))
         return super().build_network(backbone, norm)
 
     @property

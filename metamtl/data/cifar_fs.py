@@ -62,9 +62,7 @@ class CifarFS(ClassSource):
             counted,
         )
         listed = split_classes()
-        present = set(packed.classes)
-        there: dict[Split, list[str]] = {part: [name for name in listed[part] if name in present] for part in SPLITS}
-        splits, most = with_labelled_classes(there, packed.sizes(), labels, val_labels)
+        splits, most = with_labelled_classes(listed, packed.sizes(), labels, val_labels)
         super().__init__(
             name="cifar_fs",
             packed=packed,

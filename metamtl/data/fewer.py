@@ -7,7 +7,7 @@ Cubuk & Goodfellow 2018, Realistic Evaluation of Deep Semi-Supervised Learning A
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,25 +36,27 @@ def with_labels(
 
 
 def with_labelled_classes(
-    splits: Mapping[Split, Sequence[str]], sizes: Mapping[str, int], count: int | None, val_count: int | None
+    listed: Mapping[Split, Iterable[str]], sizes: Mapping[str, int], count: int | None, val_count: int | None
 ) -> tuple[dict[Split, list[str]], dict[Split, int]]:
     """The splits with the classes that `count` training and `val_count` validation examples make, and how many of each.
 
+    Of the classes listed, those that `sizes` has, the number of examples of each; others are not at hand.
     As many classes of A_CLASS examples as that makes; where it makes more than there are, equally many examples of
-    every class that has so many, and never more than asked for. More labels contain fewer. `sizes` are the examples of
-    each class; None is as in `with_labels`.
+    every class that has so many, and never more than asked for. More labels contain fewer. None is as in `with_labels`.
     """
-    found: dict[Split, list[str]] = {split: list(names) for split, names in splits.items()}
+    found: dict[Split, list[str]] = {
+        split: [name for name in names if name in sizes] for split, names in listed.items()
+    }
     each: dict[Split, int] = {}
-    totals = {split: sum(sizes[name] for name in names) for split, names in splits.items()}
+    totals = {split: sum(sizes[name] for name in names) for split, names in found.items()}
     for split, wanted in _wanted(totals, count, val_count).items():
         if wanted < A_CLASS:
             key = "labels" if split == TRAIN or val_count is None else "val_labels"
             raise UsageError(f"data.{key}={wanted}: fewer than the {A_CLASS} examples of one class.")
         # drawn by a hash and not by numpy, which may change what a seed draws
-        drawn = sorted(splits[split], key=lambda name: hashlib.sha256(name.encode()).digest())
+        drawn = sorted(found[split], key=lambda name: hashlib.sha256(name.encode()).digest())
         kept = set(drawn[: wanted // A_CLASS])
-        found[split] = [name for name in splits[split] if name in kept]
+        found[split] = [name for name in found[split] if name in kept]
         if len(kept) < len(drawn):
             each[split] = A_CLASS
         elif wanted < totals[split]:

@@ -75,9 +75,7 @@ class MiniImageNet(ClassSource):
             lambda: without_copies(examples(listed, decoding, lambda name: ""), lists, counted),
             counted,
         )
-        present = set(packed.classes)
-        there: dict[Split, list[str]] = {part: [name for name in lists[part] if name in present] for part in lists}
-        splits, most = with_labelled_classes(there, packed.sizes(), labels, val_labels)
+        splits, most = with_labelled_classes(lists, packed.sizes(), labels, val_labels)
         super().__init__(
             name="mini_imagenet",
             packed=packed,

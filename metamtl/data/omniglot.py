@@ -83,10 +83,8 @@ class Omniglot(ClassSource):
             lambda: _read(files, decoding),
         )
         listed = split_characters(split, seed)
-        present = set(packed.classes)
         rotated: dict[str, tuple[Split, ...]] = {"all": ("train", "val", "test"), "train": ("train",), "none": ()}
-        there: dict[Split, list[str]] = {part: [one for one in listed[part] if one in present] for part in listed}
-        splits, most = with_labelled_classes(there, packed.sizes(), labels, val_labels)
+        splits, most = with_labelled_classes(listed, packed.sizes(), labels, val_labels)
         super().__init__(
             name="omniglot",
             packed=packed,

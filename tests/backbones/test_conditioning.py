@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 from torch import Tensor, nn
 
@@ -35,7 +37,7 @@ def test_every_layer_is_met_with_its_channels() -> None:
 
     expected = conditionable(network)
     for name in expected:
-        condition(network, name, lambda layer, name=name: Watched(name, layer))  # type: ignore[misc]
+        condition(network, name, partial(Watched, name))
     network(torch.zeros(2, 3))
     assert seen == expected == {"0.1": 5, "1.0": 5}
 
