@@ -8,8 +8,6 @@ arithmetic. (The native operator under `torch.func.grad` in `vmap` has a wrong s
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
 from typing import Any, Literal
 
 import torch
@@ -67,7 +65,7 @@ class BatchNormalise(OfTasks):
     @staticmethod
     def forward(x: Tensor, weight: Tensor, bias: Tensor, epsilon: float) -> tuple[Tensor, Tensor, Tensor]:
         """Y, mean [T, C] and r [T, C]."""
-        return _each(partial(normalise, epsilon=epsilon), x, weight, bias)
+        return normalise(x, weight, bias, epsilon=epsilon)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tensor]) -> None:
@@ -92,7 +90,7 @@ class BatchNormaliseGradient(OfTasks):
         g: Tensor, x: Tensor, weight: Tensor, mean: Tensor, r: Tensor, epsilon: float
     ) -> tuple[Tensor, Tensor, Tensor]:
         """The gradient of x; sums of g z [T, C] and of g [T, C]."""
-        return _native_gradient(g, x, weight, mean, r, epsilon)
+        return normalise_gradient(g, x, weight, mean, r, epsilon=epsilon)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tensor]) -> None:
@@ -104,15 +102,15 @@ class BatchNormaliseGradient(OfTasks):
     def backward(ctx: Any, *slopes: Tensor) -> tuple[Tensor | None, ...]:
         """The gradients of g, x and weight from those of the three outputs: v, v_weight and v_bias."""
         g, x, weight, mean, r, gz_sum, g_sum = ctx.saved_tensors
-        gradient = _native_gradient
+        gradient = normalise_gradient
         if torch.is_grad_enabled():  # a higher derivative may follow, in which the statistics take part
             gradient = _written_gradient
             var, mean = torch.var_mean(x, _of_a_task(x), correction=0)
             r = torch.rsqrt(var + ctx.epsilon)
-            _, gz_sum, g_sum = gradient(g, x, weight, mean, r, ctx.epsilon)
+            _, gz_sum, g_sum = gradient(g, x, weight, mean, r, epsilon=ctx.epsilon)
         v, v_weight, v_bias = _laid_out_as(x, slopes[0]), *slopes[1:]
         count = x[0].numel() // x.shape[2]
-        on_g, vz_sum, v_sum = gradient(v, x, weight, mean, r, ctx.epsilon)
+        on_g, vz_sum, v_sum = gradient(v, x, weight, mean, r, epsilon=ctx.epsilon)
         on_g = on_g + _task_affine(x, v_weight * r, v_bias - v_weight * r * mean)
         # L = weight r along + v_weight gz_sum: its slope by z, then through z and through r to x
         along = (v * g).sum(_of_a_task(x)) - (v_sum * g_sum + vz_sum * gz_sum) / count
@@ -127,14 +125,8 @@ class BatchNormaliseGradient(OfTasks):
         return on_g, on_x, r * along, None, None, None
 
 
-def _native_gradient(
-    g: Tensor, x: Tensor, weight: Tensor, mean: Tensor, r: Tensor, epsilon: float
-) -> tuple[Tensor, Tensor, Tensor]:
-    return _each(partial(normalise_gradient, epsilon=epsilon), g, x, weight, mean, r)
-
-
 def _written_gradient(
-    g: Tensor, x: Tensor, weight: Tensor, mean: Tensor, r: Tensor, epsilon: float
+    g: Tensor, x: Tensor, weight: Tensor, mean: Tensor, r: Tensor, *, epsilon: float
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The same, of operators that can be differentiated any number of times, and by the statistics too."""
     axes, count = _of_a_task(x), x[0].numel() // x.shape[2]
@@ -143,31 +135,6 @@ def _written_gradient(
     scale, slant = weight * r, -weight * r * r * gz_sum / count
     on_x = _task_affine(g, scale, -scale * g_sum / count) + _task_affine(x, slant, -slant * mean)
     return on_x, gz_sum, g_sum
-
-
-def _each(native: Callable[..., tuple[Tensor, Tensor, Tensor]], *tensors: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """A map and two rows of values of every task, joined in the layout that the first map has."""
-    maps = tensors[0]
-    if len(maps) == 1:
-        y, a, b = (found[None] for found in native(*(tensor[0] for tensor in tensors)))
-    elif maps.device.type != "cpu":
-        y, a, b = _as_channels(native, *tensors)
-    else:
-        results = [native(*of_task) for of_task in zip(*(tensor.unbind() for tensor in tensors), strict=True)]
-        every, first, second = zip(*results, strict=True)
-        y, a, b = torch.cat(every).view(maps.shape), torch.stack(first), torch.stack(second)
-    return y.detach(), a.detach(), b.detach()
-
-
-def _as_channels(
-    native: Callable[..., tuple[Tensor, Tensor, Tensor]], *tensors: Tensor
-) -> tuple[Tensor, Tensor, Tensor]:
-    """The same in one call, tasks as channels of one batch: grouped convolutions lay their maps out so."""
-    merged = (t.flatten(0, 1) if t.dim() == 2 else t.movedim(0, 1).flatten(1, 2) for t in tensors)
-    y, a, b = native(*merged)
-    tasks = len(tensors[0])
-    apart = y.view(len(y), tasks, -1, *y.shape[2:]).movedim(1, 0)
-    return apart, a.view(tasks, -1), b.view(tasks, -1)
 
 
 class BatchNorm(nn.Module):

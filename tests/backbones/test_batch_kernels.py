@@ -24,6 +24,11 @@ def maps(shape: tuple[int, ...], seed: int = 0) -> Tensor:
     return x.contiguous(memory_format=torch.channels_last)
 
 
+def of_one(found: tuple[Tensor, Tensor, Tensor]) -> tuple[Tensor, ...]:
+    """Without the axis of tasks."""
+    return tuple(part.squeeze(0) for part in found)
+
+
 @pytest.mark.parametrize("shape", SHAPES)
 def test_values_and_slopes_against_float64(shape: tuple[int, ...]) -> None:
     x = maps(shape)
@@ -33,12 +38,13 @@ def test_values_and_slopes_against_float64(shape: tuple[int, ...]) -> None:
     r = torch.rsqrt(var + EPSILON)
     wide = x.double().contiguous(), g.double().contiguous()
     exact = torch.native_batch_norm(wide[0], weight.double(), bias.double(), None, None, True, 0.0, EPSILON)
-    found = normalise(x, weight, bias, epsilon=EPSILON)
+    found = of_one(normalise(x[None], weight[None], bias[None], epsilon=EPSILON))
     assert all(distance(one, other) < 1e-6 for one, other in zip(found, exact, strict=True))
     wanted = torch.ops.aten.native_batch_norm_backward(
         wide[1], wide[0], weight.double(), None, None, mean, r, True, EPSILON, [True, True, True]
     )
-    slopes = normalise_gradient(g, x, weight, mean.float(), r.float(), epsilon=EPSILON)
+    given = (tensor[None] for tensor in (g, x, weight, mean.float(), r.float()))
+    slopes = of_one(normalise_gradient(*given, epsilon=EPSILON))
     assert all(distance(one, other) < 1e-6 for one, other in zip(slopes, wanted, strict=True))
 
 
@@ -46,9 +52,25 @@ def test_other_layouts_are_torchs_own() -> None:
     x = maps((75, 8, 14, 14)).contiguous()
     weight, bias = torch.ones(8), torch.zeros(8)
     native = torch.native_batch_norm(x, weight, bias, None, None, True, 0.0, EPSILON)
-    assert all(
-        torch.equal(one, other) for one, other in zip(normalise(x, weight, bias, epsilon=EPSILON), native, strict=True)
-    )
+    found = of_one(normalise(x[None], weight[None], bias[None], epsilon=EPSILON))
+    assert all(torch.equal(one, other) for one, other in zip(found, native, strict=True))
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_each_task_has_statistics_of_its_own(shape: tuple[int, ...]) -> None:
+    """Bit for bit those it has alone, in the layout of the maps given, also where tasks share their maps."""
+    x = torch.stack([maps(shape, seed).permute(0, 2, 3, 1) for seed in range(3)]).permute(0, 1, 4, 2, 3)
+    weight, bias = torch.rand(3, shape[1]) + 0.5, torch.randn(3, shape[1])
+    for given in (x, x[:1].expand(3, *shape)):
+        y, mean, r = normalise(given, weight, bias, epsilon=EPSILON)
+        assert y[0].stride() == x[0].stride()
+        slopes = normalise_gradient(given, given, weight, mean, r, epsilon=EPSILON)
+        for task in range(3):
+            one = slice(task, task + 1)
+            alone = normalise(given[one], weight[one], bias[one], epsilon=EPSILON)
+            assert all(torch.equal(a[task], b[0]) for a, b in zip((y, mean, r), alone, strict=True))
+            alone = normalise_gradient(given[one], given[one], weight[one], mean[one], r[one], epsilon=EPSILON)
+            assert all(torch.equal(a[task], b[0]) for a, b in zip(slopes, alone, strict=True))
 
 
 def test_a_network_of_channels_last_maps_is_exported_for_any_batch() -> None:
