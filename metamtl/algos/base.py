@@ -122,6 +122,10 @@ class Learner(nn.Module, ABC):
         else:
             examples = sample.query
             loss, outputs = self.outer_loss(sample)
+        return self._outcome(loss, outputs, examples, gradient)
+
+    def _outcome(self, loss: Tensor, outputs: Tensor, examples: Examples, gradient: Weights) -> Outcome:
+        """With the family's figures and, in training, what transfer adds to the loss."""
         figures = self.family.metrics(outputs, examples)
         if self.training and self.terms:
             view = View(self.network, self.outer_weights(), examples, outputs, self.progress)

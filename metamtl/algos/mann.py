@@ -1,10 +1,12 @@
 """MANN: a controller that binds examples to labels in an external memory, and looks them up there.
 
-Santoro, Bartunov, Botvinick, Wierstra & Lillicrap (2016), Meta-Learning with Memory-Augmented Neural Networks, ICML. An
-example comes with the label of the one before it, so that its own must be predicted first. `sequential` is the paper's
-protocol: all of a task's examples in one sequence, each predicted as it comes, with the accuracy at the k-th
-presentation of a class as `accuracy_k` (it wants a fixed number of shots). `episodic` is that of the other methods: the
-support set is read, then each query comes next, by itself.
+Santoro, Bartunov, Botvinick, Wierstra & Lillicrap (2016), Meta-Learning with Memory-Augmented Neural Networks, ICML.
+`sequential` is the paper's protocol: examples of a task in one sequence, each with the label of the one before it,
+so that its own must be predicted first, and the accuracy at the k-th presentation of a class as `accuracy_k`.
+`episodic` is that of the other methods: the support set is read, each example with its own label, as there is nothing
+to predict, and then each query comes next, by itself and without one; features are taken by mean and spread in the
+support set. Neither is in the paper. Without the first nothing was learnt in 1,600 updates of 4 tasks; without the
+second, features that have most in common, as those of an untrained network, are not told apart by the controller.
 """
 
 from __future__ import annotations
@@ -15,12 +17,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from metamtl.algos.labelled_sequence import SequenceLearner, in_order
+from metamtl.algos.labelled_sequence import SequenceLearner
 from metamtl.algos.memory import LeastRecentlyUsed, Memory
+from metamtl.backbones.noise import mix, uniform
 from metamtl.data.task import Examples, Minibatch, Task, at_least_single, joined, size
 from metamtl.engine.outcome import Outcome
 from metamtl.errors import UsageError
 from metamtl.registry import register
+
+_ORDER, _CLASSES = 0x0DE6, 0x0DE7  # key what is hashed from a task's number
+_LEAST = 1e-6  # spread, where all examples are alike
 
 
 @register("algo", "mann")
@@ -46,18 +52,21 @@ class MANN(SequenceLearner):
         self.memory = LeastRecentlyUsed(inputs, controller, slots, width, heads, usage_decay)
         self.head = nn.Linear(self.memory.outputs, ways)
 
-    def read(self, features: Tensor, labels: Tensor) -> tuple[Memory, Tensor]:
-        """The memory [1, ...] after the support set, and the last label [1, ways], still to be shown."""
-        memory, before = self.memory.blank(features), torch.zeros_like(labels[:1])
-        for x, y in zip(torch.split(features, 1), torch.split(labels, 1), strict=True):
-            memory, before = self.memory(torch.cat([x, before], 1), memory), y
-        return memory, before
+    def read(self, features: Tensor, labels: Tensor) -> tuple[Memory, Tensor, Tensor]:
+        """The memory [1, ...] after the support set, and the features' mean and spread [1, D] there."""
+        mean, var = features.mean(0, keepdim=True), features.var(0, keepdim=True, correction=0)
+        spread = (var + var.mean()).sqrt() + _LEAST  # a feature that is none of the support set's stays moderate
+        memory = self.memory.blank(features)
+        for shown in torch.split(torch.cat([(features - mean) / spread, labels], 1), 1):
+            memory = self.memory(shown, memory)
+        return memory, mean, spread
 
-    def answer(self, kept: tuple[Memory, Tensor], features: Tensor) -> Tensor:
+    def answer(self, kept: tuple[Memory, Tensor, Tensor], features: Tensor) -> Tensor:
         """Logits [Q, ways] of each query as the next example."""
-        queries = size(features)
-        memory = Memory(*(part.expand(queries, *part.shape[1:]) for part in kept[0]))
-        return self._outputs(self.memory(torch.cat([features, kept[1].expand(queries, -1)], 1), memory))
+        queries, (read, mean, spread) = size(features), kept
+        memory = Memory(*(part.expand(queries, *part.shape[1:]) for part in read))
+        unlabelled = features.new_zeros(queries, self.family.outputs)
+        return self._outputs(self.memory(torch.cat([(features - mean) / spread, unlabelled], 1), memory))
 
     def _outputs(self, memory: Memory) -> Tensor:
         outputs: Tensor = self.head(torch.cat([memory.hidden, memory.found], 1))
@@ -66,7 +75,7 @@ class MANN(SequenceLearner):
     # ---- the protocol of the paper ----
 
     def forward(self, sample: Task | Minibatch) -> Outcome:
-        """In the sequential protocol the figures are over all of a task's presentations."""
+        """In the sequential protocol the figures are over a task's presentations."""
         if self.protocol == "episodic" or isinstance(sample, Minibatch):
             return super().forward(sample)
         together = Examples(
@@ -74,11 +83,10 @@ class MANN(SequenceLearner):
             torch.cat([sample.support.labels, sample.query.labels]),
             sample.query.ways,
         )
-        sequence = in_order(together, sample.number)
+        sequence = presentations(together, sample.number)
         outputs = self.presented(sequence)
-        loss = self.family.loss(outputs, sequence)
-        figures = {"loss": loss, **self.family.metrics(outputs, sequence)}
-        return Outcome(loss, {**figures, **by_presentation(outputs, sequence)}, {})
+        outcome = self._outcome(self.family.loss(outputs, sequence), outputs, sequence, {})
+        return outcome._replace(figures={**outcome.figures, **by_presentation(outputs, sequence)})
 
     def presented(self, sequence: Examples) -> Tensor:
         """Logits [T, ways] of each example of a sequence as it comes (figure 1a)."""
@@ -94,9 +102,34 @@ class MANN(SequenceLearner):
             return torch.cat(outputs)
 
 
+def presentations(examples: Examples, number: Tensor) -> Examples:
+    """Half as many examples, each of a class drawn by itself, as the number [] of a task says.
+
+    What has come says nothing of what comes then: where all examples come and every class equally often, the last ones
+    are told by counting. A class whose examples have all come gives them again; every class has one at least.
+    """
+    ways, count = examples.ways or 1, size(examples.x)
+    order = uniform(mix(number, _ORDER), torch.Size((count,)), torch.float64).argsort(stable=True)
+    by_class = order[examples.labels[order].argsort(stable=True)]
+    counts = F.one_hot(examples.labels, ways).sum(0)
+    classes = (uniform(mix(number, _CLASSES), torch.Size((count // 2,)), torch.float64) * ways).long()
+    places = by_class[(counts.cumsum(0) - counts)[classes] + (occurrence(classes, ways) - 1) % counts[classes]]
+    return examples.map(lambda values: values[places])
+
+
 def by_presentation(outputs: Tensor, sequence: Examples) -> dict[str, Tensor]:
-    """`accuracy_k` []: of outputs [T, ways], the share of classes that are right when they come for the k-th time."""
+    """`accuracy_k` []: the share of outputs [T, ways] that are right where a class comes for the k-th time.
+
+    For k up to T / ways, rounded up, as some class comes so often whatever was drawn.
+    """
     ways, labels = sequence.ways or 1, sequence.labels
-    times = F.one_hot(labels, ways).cumsum(0).gather(1, labels.unsqueeze(1)).squeeze(1)
-    hits = (outputs[:, :ways].argmax(1) == labels).to(outputs.dtype)
-    return {f"accuracy_{k}": (hits * (times == k)).sum() / ways for k in range(1, len(labels) // ways + 1)}
+    hits, which = outputs[:, :ways].argmax(1) == labels, occurrence(labels, ways)
+    most = -(-len(labels) // ways)
+    return {
+        f"accuracy_{k}": ((which == k) * hits).sum().to(outputs.dtype) / (which == k).sum() for k in range(1, most + 1)
+    }
+
+
+def occurrence(labels: Tensor, ways: int) -> Tensor:
+    """Which occurrence of its class each of the labels [T] is, from 1."""
+    return F.one_hot(labels, ways).cumsum(0).gather(1, labels.unsqueeze(1)).squeeze(1)

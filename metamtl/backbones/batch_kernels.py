@@ -34,7 +34,7 @@ def normalise(x: Tensor, weight: Tensor, bias: Tensor, *, epsilon: float) -> Fou
 
 def normalise_gradient(g: Tensor, x: Tensor, weight: Tensor, mean: Tensor, r: Tensor, *, epsilon: float) -> Found:
     """The gradient of x [T, N, C, ...] from that of y; the sums [T, C] of g (x - mean) r and of g."""
-    apart = _apart(x) if g.stride() == x.stride() else 1
+    apart = _apart(x) if g[0].stride() == x[0].stride() else 1
     if apart == 1:
         return _each(partial(_backward, epsilon=epsilon, wanted=[True, True, True]), g, x, weight, mean, r)
     columns = mean.repeat(1, apart).unbind(), r.repeat(1, apart).unbind()
@@ -85,7 +85,7 @@ def _by_statistics(x: Tensor, weight: Tensor, bias: Tensor, mean: Tensor, var: T
     native = torch.ops.aten.native_batch_norm.out  # into y, of which there is no copy then
     for *given, out in zip(*(of_tasks.unbind() for of_tasks in (x, weight, bias, mean, var, y)), strict=True):
         native(*given, False, 0.0, epsilon, out=out, save_mean=unused[0], save_invstd=unused[1])
-    return y
+    return y.detach()  # no view, which nobody may change in place
 
 
 def _each(native: Callable[..., Found], *tensors: Tensor) -> Found:

@@ -77,7 +77,7 @@ QUICKER = frozenset(
     }
 )
 # learners that a test has no time to train
-TOO_SLOW = {"mann": "its paper trains it on 100,000 episodes; after 1,600 tasks it is at chance"}
+TOO_SLOW = {"mann": "it leaves chance after some hundred updates of many tasks"}
 # learners with neither weights nor a stage to train them in
 UNTRAINED = {"centroid": "it compares raw inputs", "chance": "it looks at nothing"}
 # learners whose outputs do not depend on the labels they are shown

@@ -11,9 +11,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from metamtl.algos.labelled_sequence import in_order
-from metamtl.algos.mann import MANN, by_presentation
+from metamtl.algos.mann import MANN, by_presentation, presentations
 from metamtl.algos.memory import LeastRecentlyUsed, Memory, least_used
 from metamtl.data.task import Examples
+from metamtl.engine.terms import Term, View
 from metamtl.errors import UsageError
 from tests.algos.suite import WAYS, Blobs, engine_of, make, outputs_of
 
@@ -131,16 +132,18 @@ def test_what_is_written_to_a_fresh_row_can_be_read() -> None:
 
 
 def test_each_query_comes_next_by_itself() -> None:
-    """As if it were shown after the support set, with the last label, whatever other queries there are."""
+    """As if it were shown after the support set and its labels, without one, whatever other queries there are."""
     learner, support = mann(), Blobs((12,)).tasks(1, shots=1).single().support
     features, queries = drawn(WAYS, 32), drawn(3, 32, seed=1)
     labels = F.one_hot(support.labels, WAYS).double()
     found = learner.answer(learner.read(features, labels), queries)
+    mean, var = features.mean(0), features.var(0, correction=0)
+    spread = (var + var.mean()).sqrt() + 1e-6
     for query, outputs in zip(queries, found, strict=True):
         memory = learner.memory.blank(features)
-        shown = torch.cat([torch.zeros(1, WAYS), labels])
-        for x, before in zip([*features, query], shown, strict=True):
-            memory = learner.memory(torch.cat([x, before]).unsqueeze(0), memory)
+        shown = [(x - mean) / spread for x in (*features, query)]
+        for x, y in zip(shown, [*labels, torch.zeros(WAYS)], strict=True):
+            memory = learner.memory(torch.cat([x, y]).unsqueeze(0), memory)
         torch.testing.assert_close(learner.head(torch.cat([memory.hidden, memory.found], 1))[0], outputs)
 
 
@@ -156,28 +159,78 @@ def test_a_presentation_is_predicted_before_its_label_is_shown() -> None:
 
 
 def test_accuracies_are_counted_by_presentation() -> None:
-    labels = torch.tensor([1, 0, 1, 0, 0, 1])
-    outputs = F.one_hot(torch.tensor([1, 1, 1, 0, 1, 1]), 2).double()
-    found = by_presentation(outputs, Examples(torch.zeros(6), labels, 2))
-    assert {name: float(value) for name, value in found.items()} == {
-        "accuracy_1": 0.5,
-        "accuracy_2": 1.0,
-        "accuracy_3": 0.5,
-    }
+    labels = torch.tensor([1, 0, 1, 0, 0, 1, 1])
+    outputs = F.one_hot(torch.tensor([1, 1, 1, 0, 1, 1, 1]), 2).double()
+    found = by_presentation(outputs, Examples(torch.zeros(7), labels, 2))
+    wanted = {"accuracy_1": 0.5, "accuracy_2": 1.0, "accuracy_3": 0.5, "accuracy_4": 1.0}
+    assert {name: float(value) for name, value in found.items()} == wanted
+
+
+def test_what_has_come_says_nothing_of_what_comes() -> None:
+    """Whoever names the class that came least often is right by chance; an order of all examples would tell him."""
+    labels, hits, told = torch.arange(WAYS).repeat_interleave(6), [], []
+    for number in range(400):
+        sequence = presentations(Examples(drawn(30, 2), labels, WAYS), torch.tensor(number))
+        assert len(sequence.labels) == 15
+        came = F.one_hot(sequence.labels[:-1], WAYS).sum(0)
+        hits.append(float(sequence.labels[-1] == came.argmin()))
+        in_all = in_order(Examples(drawn(30, 2), labels, WAYS), torch.tensor(number)).labels
+        told.append(float(in_all[-1] == F.one_hot(in_all[:-1], WAYS).sum(0).argmin()))
+    assert abs(sum(hits) / 400 - 0.2) < 0.07 and sum(told) == 400
+
+
+def test_presentations_are_other_examples_of_their_classes() -> None:
+    """As long as there are others: of four that come seven times three come twice."""
+    labels, most = torch.tensor([2, 0, 1, 0, 2, 1, 0, 2, 1, 0, 2, 1]), 0
+    for number in range(50):
+        sequence = presentations(Examples(torch.arange(12.0)[:, None], labels, 3), torch.tensor(number))
+        assert isinstance(sequence.x, Tensor)
+        places = sequence.x.squeeze(1).long()
+        assert torch.equal(labels[places], sequence.labels)
+        for label in range(3):
+            of_class = places[sequence.labels == label].tolist()
+            assert len(set(of_class)) == min(len(of_class), 4)
+            most = max(most, len(of_class))
+    assert most > 4
+
+
+def test_a_feature_that_the_support_set_lacks_does_not_drown_the_others() -> None:
+    learner, features, labels = mann(), drawn(WAYS, 32), torch.eye(WAYS, dtype=torch.float64)
+    features[:, 0] = 0
+    kept = learner.read(features, labels)
+    query = features[:1].clone()
+    query[:, 0] = 1
+    assert ((query - kept[1]) / kept[2]).abs().max() < 5
 
 
 def test_the_sequential_protocol_reports_every_presentation_alike_in_every_way() -> None:
     learner, batch = mann(protocol="sequential").eval(), Blobs((12,)).tasks(3, shots=1, queries=2)
     figures = engine_of(learner, "loop").evaluate([batch])
-    assert set(figures) == {"loss", "accuracy", "accuracy_1", "accuracy_2", "accuracy_3"}
-    every = torch.stack([figures[f"accuracy_{k}"] for k in (1, 2, 3)]).mean(0)
-    torch.testing.assert_close(every, figures["accuracy"])
+    assert set(figures) == {"loss", "accuracy", "accuracy_1", "accuracy_2"}
     vectorised = engine_of(learner, "vmap").evaluate([batch])
     for name, values in figures.items():
         torch.testing.assert_close(vectorised[name], values, rtol=1e-9, atol=1e-12)
     found, wanted = (engine_of(learner.train(), how).meta_gradient([batch]).gradient for how in ("vmap", "loop"))
     for name, g in wanted.items():
         torch.testing.assert_close(found[name], g, rtol=1e-9, atol=1e-12)
+
+
+class Outputs(Term):
+    """As many as there are."""
+
+    def value(self, view: View) -> Tensor:
+        return view.outputs.sum() * 0 + len(view.outputs)
+
+
+def test_penalties_join_the_loss_of_either_protocol() -> None:
+    task = Blobs((12,)).tasks(1, shots=1, queries=3).single()
+    for protocol, count in (("sequential", 10), ("episodic", 15)):
+        learner = mann(protocol=protocol).train()
+        loss = learner(task).loss
+        learner.terms["outputs"] = Outputs(0.5, "outer")
+        outcome = learner(task)
+        torch.testing.assert_close(outcome.loss - loss, torch.tensor(0.5 * count, dtype=loss.dtype))
+        assert outcome.figures["outputs"].item() == 0.5 * count
 
 
 def test_the_order_is_that_of_the_tasks_number() -> None:

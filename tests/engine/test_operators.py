@@ -59,6 +59,18 @@ def test_results_may_be_changed_in_place(monkeypatch: pytest.MonkeyPatch, name: 
 
 
 @by_engine
+def test_normalised_maps_with_channels_last_may_be_changed_in_place(how: str) -> None:
+    """Of more positions than are summed at once."""
+    x = drawn(TASKS, 4, 8, 8, 2).movedim(4, 2).requires_grad_()
+
+    def slope(change: Function) -> Tensor:
+        maps = run(lambda x: change(OPERATORS["normalisation"](x)), x, how)
+        return torch.autograd.grad(maps.square().sum(), x)[0]
+
+    torch.testing.assert_close(slope(F.relu_), slope(F.relu))
+
+
+@by_engine
 @by_operator
 def test_a_learner_may_call_what_vjp_gave_it_later(operator: Function, how: str) -> None:
     x = drawn(TASKS, 2, 2, 6, 6)
