@@ -64,5 +64,10 @@ class SequenceLearner(Learner):
 
 def in_order(examples: Examples, number: Tensor) -> Examples:
     """The examples in the order that a task's number [] gives them."""
-    places = uniform(mix(number, _ORDER), torch.Size((size(examples.x),)), torch.float64).argsort(stable=True)
+    places = order_of(size(examples.x), number)
     return examples.map(lambda values: values[places])
+
+
+def order_of(count: int, number: Tensor) -> Tensor:
+    """The order [count] that a task's number [] gives to so many examples."""
+    return uniform(mix(number, _ORDER), torch.Size((count,)), torch.float64).argsort(stable=True)

@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from metamtl.algos.labelled_sequence import SequenceLearner
+from metamtl.algos.labelled_sequence import SequenceLearner, order_of
 from metamtl.algos.memory import LeastRecentlyUsed, Memory
 from metamtl.backbones.noise import mix, uniform
 from metamtl.data.task import Examples, Minibatch, Task, at_least_single, joined, size
@@ -25,7 +25,7 @@ from metamtl.engine.outcome import Outcome
 from metamtl.errors import UsageError
 from metamtl.registry import register
 
-_ORDER, _CLASSES = 0x0DE6, 0x0DE7  # key what is hashed from a task's number
+_CLASSES = 0x0DE7  # keys the classes of presentations, apart from what else is hashed from a task's number
 _LEAST = 1e-6  # spread, where all examples are alike
 
 
@@ -109,7 +109,7 @@ def presentations(examples: Examples, number: Tensor) -> Examples:
     are told by counting. A class whose examples have all come gives them again; every class has one at least.
     """
     ways, count = examples.ways or 1, size(examples.x)
-    order = uniform(mix(number, _ORDER), torch.Size((count,)), torch.float64).argsort(stable=True)
+    order = order_of(count, number)
     by_class = order[examples.labels[order].argsort(stable=True)]
     counts = F.one_hot(examples.labels, ways).sum(0)
     classes = (uniform(mix(number, _CLASSES), torch.Size((count // 2,)), torch.float64) * ways).long()
