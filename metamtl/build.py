@@ -86,7 +86,8 @@ def build_parts(
     how = config["engine"]
     if how == "auto" and trainer["precision"] == "bfloat16":
         how = "loop"  # under vmap, autocast leaves convolutions and linear layers in float32 (torch 2.13, CPU)
-    plan = usual_plan(how, trainer["workers"] or workers_of(device, trainer["threads"]), trainer["memory"], device)
+    workers = trainer["workers"] or workers_of(device, trainer["threads"])
+    plan = usual_plan(how, workers, trainer["memory"], device, trainer["pool"])
     engine = Engine(learner, learner.network, plan, noise_seed=seed)
     preparation = Preparation(source.preprocessing, device, dtype)
     return Parts(config, source, family, learner, engine, preparation, device, train_shape, test_shape, transfer)

@@ -14,6 +14,7 @@ from metamtl.errors import UsageError
 
 How = Literal["auto", "loop", "vmap", "graph"]
 Memory = Literal["auto", "full", "flat"]
+Pool = Literal["auto", "threads", "processes"]
 EXAMPLES_A_CHUNK = 640  # larger chunks were no faster (measured, Conv-4 on 28x28 images, one core)
 EXAMPLE_ON_A_GPU = 16 * 2**20  # bytes of the activations that an image keeps over all passes, at most (Conv-4, 5 steps)
 PIXELS = 28 * 28
@@ -24,10 +25,10 @@ VECTORS = 8  # so many short vectors, in small dense layers, count as one image
 class Plan:
     """`how` runs a task: alone, or in chunks of as many as have `examples` of 28x28 pixels or fewer.
 
-    `workers` is the number of chunks at a time, each on a thread of its own whose arithmetic takes one thread; with
-    one worker the arithmetic takes all threads. `memory` is whether the inner steps' graphs are kept or made again;
-    "auto" is decided by the first update. `graphs` is whether meta-gradients are recorded as CUDA graphs: where that
-    is possible, or else with an error.
+    `workers` is the number of chunks at a time, each on a thread or in a process of its own (`pool`) whose arithmetic
+    takes one thread; with one worker the arithmetic takes all threads. `memory` is whether the inner steps' graphs are
+    kept or made again. "auto" of both is decided by the first updates. `graphs` is whether meta-gradients are recorded
+    as CUDA graphs: where that is possible, or else with an error.
     """
 
     how: Literal["loop", "vmap"]
@@ -35,6 +36,7 @@ class Plan:
     workers: int
     memory: Memory
     graphs: Literal["never", "try", "always"] = "never"
+    pool: Pool = "threads"
 
     def chunk(self, batch: TaskBatch) -> int:
         """The tasks of a chunk of this batch; with several workers all chunks are of nearly one size."""
@@ -54,14 +56,14 @@ class Plan:
         return asdict(self)
 
 
-def usual_plan(how: How, workers: int, memory: Memory, device: torch.device) -> Plan:
-    """The plan that is taken without a calibration; chunks were faster than the loop at every shape tried."""
+def usual_plan(how: How, workers: int, memory: Memory, device: torch.device, pool: Pool = "threads") -> Plan:
+    """The plan before any update; chunks were faster than the loop at every shape tried."""
     if how == "graph" and device.type != "cuda":
         raise UsageError("engine=graph records CUDA graphs, which need an NVIDIA GPU: take engine=auto.")
     if device.type != "cpu" and workers > 1:  # chunks would wait for one another, and write into one recording's inputs
         raise UsageError(f"trainer.workers={workers} are threads of the processor: on a GPU take trainer.workers=1.")
     if device.type != "cuda":
-        return Plan("loop" if how == "loop" else "vmap", EXAMPLES_A_CHUNK, workers, memory)
+        return Plan("loop" if how == "loop" else "vmap", EXAMPLES_A_CHUNK, workers, memory, pool=pool)
     examples = torch.cuda.get_device_properties(device).total_memory // EXAMPLE_ON_A_GPU
     graphs: Literal["never", "try", "always"] = "always" if how == "graph" else "try" if how == "auto" else "never"
     return Plan("loop" if how == "loop" else "vmap", examples, workers, memory, graphs)

@@ -6,7 +6,8 @@ same numbers. The meta-gradient is that of the sum over tasks, added up chunk by
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 
 import torch
@@ -20,8 +21,9 @@ from metamtl.engine.fitting import fitted
 from metamtl.engine.graphs import Graphs
 from metamtl.engine.network import Network
 from metamtl.engine.plan import Plan, load
+from metamtl.engine.pools import Pools
 from metamtl.engine.update import Update
-from metamtl.engine.workers import Workers
+from metamtl.engine.workers import Function
 
 Weights = dict[str, Tensor]
 Figures = dict[str, Tensor]
@@ -37,7 +39,7 @@ class Engine:
     def __init__(self, learner: nn.Module, network: Network, plan: Plan, noise_seed: int) -> None:
         self.learner, self.network, self.plan = learner, network, plan
         self.noise_seed = noise_seed
-        self._threads: Workers | None = None
+        self._pools = Pools()
         self._graphs = Graphs()
 
     # ---- meta-gradients ----
@@ -47,30 +49,20 @@ class Engine:
 
         A caller divides by the number of tasks, over all processes.
         """
-        weights = self._weights()
-
-        def differentiated(learner: nn.Module, network: Network, batch: TaskBatch) -> Update:
-            flat = list(weights.values()) if self.plan.memory == "flat" else None
-            noise = mix(batch.number, self.noise_seed)
-            outcome, statistics = run_chunk(learner, network, batch, noise, flat)
-            own = {name: g.sum(0) for name, g in outcome.gradient.items()}
-            # steps that are run again use the graph of what they share
-            gradient = own or _gradient(outcome.loss.sum(), weights, keep=flat is not None)
-            return Update(gradient, outcome.figures, statistics, len(batch))
-
         if self.plan.memory == "auto" and batches:  # a process may have no task of an update
             largest = max(batches, key=load)
-            self.plan = fitted(
-                self.plan, largest, partial(differentiated, self.learner, self.network), largest.number.device
-            )
-        function = differentiated
+            step = partial(_differentiated, self.learner, self.network, noise_seed=self.noise_seed, flat=False)
+            self.plan = fitted(self.plan, largest, step, largest.number.device)
+        differentiated = partial(_differentiated, noise_seed=self.noise_seed, flat=self.plan.memory == "flat")
+        function: Function[TaskBatch, Update] = differentiated
         if self.plan.graphs != "never":
 
             def function(learner: nn.Module, network: Network, batch: TaskBatch) -> Update:
                 return self._graphs.run(differentiated, learner, network, batch, self.plan.graphs == "always")
 
+        weights = _weights(self.learner)
         total = Update({name: torch.zeros_like(w) for name, w in weights.items()}, {}, [], 0)
-        for update in self._each(function, batches):
+        for update in self._each(function, batches, trial=self.plan.pool == "auto"):
             for name, g in update.gradient.items():
                 total.gradient[name] += g
             _add(total, update.figures, update.statistics, update.tasks)
@@ -78,7 +70,7 @@ class Engine:
 
     def minibatch_gradient(self, minibatch: Minibatch, step: int) -> Update:
         """Summed gradient of a supervised minibatch's examples; `step` keys its noise."""
-        weights = self._weights()
+        weights = _weights(self.learner)
         with self.network.task(mix(torch.tensor(step, device=minibatch.examples.labels.device), self.noise_seed)):
             loss, figures, _ = self.learner(minibatch)
             gradient = _gradient(loss, weights)
@@ -94,31 +86,48 @@ class Engine:
 
     def evaluate(self, batches: Sequence[TaskBatch]) -> Figures:
         """Loss and metrics [T] of the tasks, without a meta-gradient, in the order of the batches."""
-
-        def figures(learner: nn.Module, network: Network, batch: TaskBatch) -> Update:
-            return Update({}, run_chunk(learner, network, batch, None, None)[0].figures, [], len(batch))
-
         total = Update({}, {}, [], 0)
         with torch.no_grad():
-            for update in self._each(figures, batches):
+            for update in self._each(_figures, batches):
                 _add(total, update.figures, [], update.tasks)
         return total.figures
 
     # ---- within ----
 
-    def _weights(self) -> Weights:
-        return {name: weight for name, weight in self.learner.named_parameters() if weight.requires_grad}
-
     def _each(
-        self, function: Callable[[nn.Module, Network, TaskBatch], Update], batches: Sequence[TaskBatch]
+        self, function: Function[TaskBatch, Update], batches: Sequence[TaskBatch], trial: bool = False
     ) -> Iterable[Update]:
-        """What `function` gives for every chunk, in their order."""
+        """What `function` gives for every chunk, in their order; a `trial` is part of the choice of a pool."""
         chunks = [part for batch in batches for part in _parts(batch, self.plan.chunk(batch))]
+        pair = self.learner, self.network
         if min(self.plan.workers, len(chunks)) == 1 and not self.plan.one_thread(batches):
-            return (function(self.learner, self.network, chunk) for chunk in chunks)
-        if self._threads is None or self._threads.count != self.plan.workers:
-            self._threads = Workers(self.plan.workers)
-        return self._threads.map(function, chunks, (self.learner, self.network))
+            return (function(*pair, chunk) for chunk in chunks)
+        if not trial or len(chunks) == 1:
+            return self._pools.map(self.plan.pool, self.plan.workers, function, chunks, pair)
+        work = sum(len(batch) * load(batch) for batch in batches)
+        found, pool = self._pools.tried(work, self.plan.workers, function, chunks, pair)
+        self.plan = replace(self.plan, pool=pool)
+        return found
+
+
+def _differentiated(learner: nn.Module, network: Network, batch: TaskBatch, *, noise_seed: int, flat: bool) -> Update:
+    """The meta-gradient of a chunk, summed over its tasks."""
+    weights = _weights(learner)
+    by = list(weights.values()) if flat else None
+    outcome, statistics = run_chunk(learner, network, batch, mix(batch.number, noise_seed), by)
+    own = {name: g.sum(0) for name, g in outcome.gradient.items()}
+    # steps that are run again use the graph of what they share
+    gradient = own or _gradient(outcome.loss.sum(), weights, keep=flat)
+    return Update(gradient, outcome.figures, statistics, len(batch))
+
+
+def _figures(learner: nn.Module, network: Network, batch: TaskBatch) -> Update:
+    """The figures of a chunk alone."""
+    return Update({}, run_chunk(learner, network, batch, None, None)[0].figures, [], len(batch))
+
+
+def _weights(learner: nn.Module) -> Weights:
+    return {name: weight for name, weight in learner.named_parameters() if weight.requires_grad}
 
 
 def _parts(batch: TaskBatch, tasks: int) -> Iterator[TaskBatch]:

@@ -10,8 +10,10 @@ whichever ends first, so that an update does not depend on timing.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
 from queue import SimpleQueue
 from typing import TypeVar
 
@@ -23,6 +25,27 @@ from metamtl.engine.network import Network
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 Pair = tuple[nn.Module, Network]
+Function = Callable[[nn.Module, Network, Item], Result]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Torch's settings that are a thread's own."""
+
+    graph: bool
+    autocast: bool
+    half: torch.dtype
+
+    @staticmethod
+    def now() -> Settings:
+        """Those of this thread."""
+        return Settings(torch.is_grad_enabled(), torch.is_autocast_enabled("cpu"), torch.get_autocast_dtype("cpu"))
+
+    @contextmanager
+    def taken(self) -> Iterator[None]:
+        """While this thread has them."""
+        with torch.set_grad_enabled(self.graph), torch.autocast("cpu", self.half, enabled=self.autocast):
+            yield
 
 
 class Workers:
@@ -33,20 +56,17 @@ class Workers:
         # set anew for every thread: one that is born later would take over the last setting made anywhere
         self._pool = ThreadPoolExecutor(count, "metamtl", torch.set_num_threads, (1,))
 
-    def map(
-        self, function: Callable[[nn.Module, Network, Item], Result], items: Sequence[Item], pair: Pair
-    ) -> list[Result]:
+    def map(self, function: Function[Item, Result], items: Sequence[Item], pair: Pair) -> list[Result]:
         """`function` of a learner, its network and every item, in the items' order."""
         pairs: SimpleQueue[Pair] = SimpleQueue()
         for number in range(min(self.count, len(items))):
             pairs.put(pair if number == 0 else twin(pair))
-        graph, autocast = torch.is_grad_enabled(), torch.is_autocast_enabled("cpu")
-        half = torch.get_autocast_dtype("cpu")
+        settings = Settings.now()
 
         def run(item: Item) -> Result:
             own = pairs.get()
-            try:  # both settings are a thread's own
-                with torch.set_grad_enabled(graph), torch.autocast("cpu", half, enabled=autocast):
+            try:
+                with settings.taken():
                     return function(*own, item)
             finally:
                 pairs.put(own)
