@@ -8,7 +8,8 @@ has to be part of the key, or has to be refused.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -35,8 +36,7 @@ class Graphs:
 
         What cannot be recorded is an error, or is run as it is where recording is not `always` asked for.
         """
-        trained = tuple(name for name, weight in learner.named_parameters() if weight.requires_grad)
-        key = (_shapes(batch), batch.support.ways, learner.stage, network.transductive, trained)
+        key = recording_key(learner, network, batch)
         if key not in self._recordings and len(self._recordings) < MOST:
             try:
                 self._recordings[key] = _Recording(function, learner, network, batch)
@@ -51,13 +51,10 @@ class Graphs:
 
 class _Recording:
     def __init__(self, function: Function, learner: Any, network: Network, batch: TaskBatch) -> None:
-        if learner.terms:
-            raise UsageError("Penalties of transfer may change in the course of training: take engine=vmap, not graph.")
         if torch.is_autocast_enabled("cuda"):  # it casts a weight once a pass and keeps the copy, which a replay reads
             raise UsageError("A recording would keep the weights' copies in bfloat16: take engine=loop, not graph.")
         self.batch = batch.map(torch.clone)
-        progress, learner.progress = learner.progress, _Changing()
-        try:
+        with unchanging(learner):
             beside = torch.cuda.Stream()  # type: ignore[no-untyped-call]
             beside.wait_stream(torch.cuda.current_stream())
             with torch.cuda.stream(beside):
@@ -67,12 +64,10 @@ class _Recording:
             self.graph = torch.cuda.CUDAGraph()
             with torch.cuda.graph(self.graph):
                 self.update = function(learner, network, self.batch)
-        finally:
-            learner.progress = progress
 
     def replay(self, batch: TaskBatch) -> Update:
         """The recorded arithmetic on another batch; its results are the caller's own."""
-        for static, new in zip(_tensors(self.batch), _tensors(batch), strict=True):
+        for static, new in zip(tensors_of(self.batch), tensors_of(batch), strict=True):
             static.copy_(new)
         self.graph.replay()
         return self.update.map(torch.clone)
@@ -90,7 +85,8 @@ class _Changing:
     __floordiv__ = __rfloordiv__ = __mod__ = __rmod__ = __pow__ = __rpow__ = _refuse
 
 
-def _tensors(batch: TaskBatch) -> list[Tensor]:
+def tensors_of(batch: TaskBatch) -> list[Tensor]:
+    """All tensors of a batch, in a fixed order."""
     found: list[Tensor] = []
 
     def keep(tensor: Tensor) -> Tensor:
@@ -101,5 +97,20 @@ def _tensors(batch: TaskBatch) -> list[Tensor]:
     return found
 
 
-def _shapes(batch: TaskBatch) -> tuple[Any, ...]:
-    return tuple((tuple(tensor.shape), tensor.dtype) for tensor in _tensors(batch))
+def recording_key(learner: Any, network: Network, batch: TaskBatch) -> Hashable:
+    """What a recording depends on beside the numbers of its tensors."""
+    shapes = tuple((tuple(tensor.shape), tensor.dtype) for tensor in tensors_of(batch))
+    trained = tuple(name for name, weight in learner.named_parameters() if weight.requires_grad)
+    return shapes, batch.support.ways, learner.stage, network.transductive, trained
+
+
+@contextmanager
+def unchanging(learner: Any) -> Iterator[None]:
+    """While a learner is recorded: UsageError where its arithmetic changes in the course of training."""
+    if learner.terms:
+        raise UsageError("Penalties of transfer may change in the course of training: take engine=vmap, not graph.")
+    progress, learner.progress = learner.progress, _Changing()
+    try:
+        yield
+    finally:
+        learner.progress = progress

@@ -15,6 +15,7 @@ from metamtl.errors import UsageError
 How = Literal["auto", "loop", "vmap", "graph"]
 Memory = Literal["auto", "full", "flat"]
 Pool = Literal["auto", "threads", "processes"]
+Recorded = Literal["never", "try", "always", "traces"]
 EXAMPLES_A_CHUNK = 640  # larger chunks were no faster (measured, Conv-4 on 28x28 images, one core)
 EXAMPLE_ON_A_GPU = 16 * 2**20  # bytes of the activations that an image keeps over all passes, at most (Conv-4, 5 steps)
 PIXELS = 28 * 28
@@ -28,14 +29,14 @@ class Plan:
     `workers` is the number of chunks at a time, each on a thread or in a process of its own (`pool`) whose arithmetic
     takes one thread; with one worker the arithmetic takes all threads. `memory` is whether the inner steps' graphs are
     kept or made again. "auto" of both is decided by the first updates. `graphs` is whether meta-gradients are recorded
-    as CUDA graphs: where that is possible, or else with an error.
+    as CUDA graphs, where that is possible or else with an error, or on a processor as traces, where that is faster.
     """
 
     how: Literal["loop", "vmap"]
     examples: int
     workers: int
     memory: Memory
-    graphs: Literal["never", "try", "always"] = "never"
+    graphs: Recorded = "never"
     pool: Pool = "threads"
 
     def chunk(self, batch: TaskBatch) -> int:
@@ -63,17 +64,19 @@ def usual_plan(how: How, workers: int, memory: Memory, device: torch.device, poo
     if device.type != "cpu" and workers > 1:  # chunks would wait for one another, and write into one recording's inputs
         raise UsageError(f"trainer.workers={workers} are threads of the processor: on a GPU take trainer.workers=1.")
     if device.type != "cuda":
-        return Plan("loop" if how == "loop" else "vmap", EXAMPLES_A_CHUNK, workers, memory, pool=pool)
+        traces: Recorded = "traces" if how == "auto" and device.type == "cpu" else "never"
+        return Plan("loop" if how == "loop" else "vmap", EXAMPLES_A_CHUNK, workers, memory, traces, pool)
     examples = torch.cuda.get_device_properties(device).total_memory // EXAMPLE_ON_A_GPU
-    graphs: Literal["never", "try", "always"] = "always" if how == "graph" else "try" if how == "auto" else "never"
+    graphs: Recorded = "always" if how == "graph" else "try" if how == "auto" else "never"
     return Plan("loop" if how == "loop" else "vmap", examples, workers, memory, graphs)
 
 
 def resumed_plan(saved: Plan, usual: Plan) -> Plan:
-    """A checkpoint's plan; less what a GPU alone can do where the run goes on without one."""
-    if saved.graphs != "never" and usual.graphs == "never":
-        return replace(saved, graphs="never", examples=usual.examples)
-    return saved
+    """A checkpoint's plan; less what only the device can do that the run goes on without."""
+    on_a_gpu = [plan.graphs in ("try", "always") for plan in (saved, usual)]
+    if on_a_gpu == [True, False]:
+        return replace(saved, graphs=usual.graphs, examples=usual.examples)
+    return replace(saved, graphs="never") if on_a_gpu == [False, True] else saved
 
 
 def workers_of(device: torch.device, threads: int | None) -> int:

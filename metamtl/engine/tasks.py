@@ -20,8 +20,9 @@ from metamtl.engine.chunks import run_chunk
 from metamtl.engine.fitting import fitted
 from metamtl.engine.graphs import Graphs
 from metamtl.engine.network import Network
-from metamtl.engine.plan import Plan, load
+from metamtl.engine.plan import Plan, are_vectors, load
 from metamtl.engine.pools import Pools
+from metamtl.engine.traces import Traces
 from metamtl.engine.update import Update
 from metamtl.engine.workers import Function
 
@@ -40,7 +41,7 @@ class Engine:
         self.learner, self.network, self.plan = learner, network, plan
         self.noise_seed = noise_seed
         self._pools = Pools()
-        self._graphs = Graphs()
+        self._graphs, self._traces = Graphs(), Traces()
 
     # ---- meta-gradients ----
 
@@ -55,7 +56,10 @@ class Engine:
             self.plan = fitted(self.plan, largest, step, largest.number.device)
         differentiated = partial(_differentiated, noise_seed=self.noise_seed, flat=self.plan.memory == "flat")
         function: Function[TaskBatch, Update] = differentiated
-        if self.plan.graphs != "never":
+        if self.plan.graphs == "traces":
+            if all(are_vectors(batch) for batch in batches) and self.plan.pool != "processes":
+                function = partial(self._traces.run, differentiated)
+        elif self.plan.graphs != "never":
 
             def function(learner: nn.Module, network: Network, batch: TaskBatch) -> Update:
                 return self._graphs.run(differentiated, learner, network, batch, self.plan.graphs == "always")
