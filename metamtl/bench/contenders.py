@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from importlib import import_module
@@ -29,6 +30,7 @@ PEERS = {
 }
 LOOPS = ("plain loop", "higher", "torchopt", "learn2learn")  # in one process, with all threads
 APART = ("jax",)  # compiled beforehand and no PyTorch: a column of its own, in no mean
+PATIENCE = 90.0  # seconds
 RIGHT = 1e-6  # relative, in float64
 CHECKED = 2  # tasks on which a peer is run in float64
 
@@ -50,11 +52,8 @@ def available(peer: str, order: str) -> bool:
 
 def stepper(who: str, problem: Problem) -> AbstractContextManager[Step]:
     """The meta-gradient of `problem` as `who` computes it."""
-    if who == OURS:
-        return nullcontext(problem.meta_gradient)
     if who.startswith(OURS):
-        again = make_problem(problem.shape, problem.order, *problem.extra, *who.removeprefix(f"{OURS} ").split("+"))
-        return nullcontext(again.meta_gradient)
+        return nullcontext(_own(who, problem).meta_gradient)
     return _of_peer(who, _needed(problem.plain(), problem.shape))
 
 
@@ -73,6 +72,24 @@ def is_right(who: str, problem: Problem) -> bool:
     wanted = loop.gradient(plain)
     with _of_peer(who, plain) as step:
         return distance(step(), wanted) < RIGHT
+
+
+def settled(who: str, problem: Problem) -> AbstractContextManager[Step]:
+    """The same after metamtl has chosen how such updates are run, as it has in a run of more than some seconds."""
+    if not who.startswith(OURS):
+        return stepper(who, problem)
+    own = _own(who, problem)
+    own.meta_gradient()
+    ends = time.monotonic() + PATIENCE
+    while own.parts.engine.deciding and time.monotonic() < ends:
+        own.meta_gradient()
+    return nullcontext(own.meta_gradient)
+
+
+def _own(who: str, problem: Problem) -> Problem:
+    if who == OURS:
+        return problem
+    return make_problem(problem.shape, problem.order, *problem.extra, *who.removeprefix(f"{OURS} ").split("+"))
 
 
 def _of_peer(who: str, plain: Plain) -> AbstractContextManager[Step]:

@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TypedDict
 
-from metamtl.bench.contenders import is_right, names, reference, stepper
+from metamtl.bench.contenders import is_right, names, reference, settled
 from metamtl.bench.measure import alternate
 from metamtl.bench.memory import peak_mb
 from metamtl.bench.problem import distance, make_problem
@@ -62,8 +62,8 @@ class EngineBench:
         rows, steps = [], {}
         with ExitStack() as stack:
             for who in names(self.engines, self.peers, order):
-                steps[who] = stack.enter_context(stepper(who, problem))
-                error = distance(steps[who](), wanted)  # the first step, which compiles and calibrates, is not timed
+                steps[who] = stack.enter_context(settled(who, problem))
+                error = distance(steps[who](), wanted)  # the first step, which compiles, is not timed
                 rows.append(
                     Row(
                         shape=shape.name,

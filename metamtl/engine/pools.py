@@ -29,6 +29,11 @@ class Pools:
         self._spent = 0.0
         self._seconds: dict[Pool, list[float]] = {"threads": [], "processes": []}
 
+    @property
+    def deciding(self) -> bool:
+        """Whether there have been updates to choose for."""
+        return self._spent > 0
+
     def map(
         self, pool: Pool, count: int, function: Function[Item, Result], items: Sequence[Item], pair: Pair
     ) -> list[Result]:

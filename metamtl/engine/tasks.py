@@ -86,6 +86,11 @@ class Engine:
         _add(total, every, rows, count)
         return total
 
+    @property
+    def deciding(self) -> bool:
+        """Whether it is still being tried how updates like those before are run fastest."""
+        return self._traces.deciding or (self.plan.pool == "auto" and self._pools.deciding)
+
     # ---- figures alone ----
 
     def evaluate(self, batches: Sequence[TaskBatch]) -> Figures:

@@ -52,6 +52,11 @@ class Traces:
     def __init__(self) -> None:
         self._shapes: dict[Hashable, _Shape] = {}
 
+    @property
+    def deciding(self) -> bool:
+        """Whether a shape may still come to be run by a trace."""
+        return any(not (shape.refused or shape.reliable) for shape in self._shapes.values())
+
     def run(self, function: Function[TaskBatch, Update], learner: Any, network: Network, batch: TaskBatch) -> Update:
         """What `function` gives for the batch, by a trace where there is one to rely on."""
         key = recording_key(learner, network, batch), tuple(map(id, learner.parameters()))
