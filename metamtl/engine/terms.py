@@ -51,8 +51,8 @@ class Term(nn.Module, ABC):
     def value(self, view: View) -> Tensor:
         """The penalty [] before its weight."""
 
-    def compared(self, x: Tensor) -> None:
-        """What is held to compare with meets inputs x, so that what cannot read them fails before the first update."""
+    def compared(self, network: Network, x: Tensor) -> None:
+        """What is held to compare with meets inputs x of `network`: what cannot be fails before the first update."""
 
     def is_at(self, place: Literal["inner", "outer"]) -> bool:
         """Whether it joins the losses of that place."""

@@ -71,7 +71,7 @@ def _refuse_unread(parts: Parts) -> None:
         assert isinstance(term, Term) and isinstance(inputs, Tensor)
         try:
             with torch.no_grad():
-                term.compared(inputs)
+                term.compared(parts.learner.network, inputs)
         except torch.OutOfMemoryError:
             raise
         except (RuntimeError, IndexError) as error:  # of a layer that is given another shape or type

@@ -33,6 +33,19 @@ class Distance(Term):
         """Takes the source's examples."""
         self.register_buffer("source", x, persistent=False)
 
+    def compared(self, network: Network, x: Tensor) -> None:
+        """UsageError where the source's examples have features of another length, as pictures of another size have."""
+        if self.source is None:
+            return
+        given = self.get_buffer("source")[: len(x)]
+        lengths = [network.backbone(examples).flatten(1).shape[1] for examples in (given, x)]
+        if lengths[0] != lengths[1]:
+            raise UsageError(
+                f"transfer: {lengths[0]} features of the source's examples, of shape {list(given.shape[1:])}, have no "
+                f"distance to {lengths[1]} of the target's, of shape {list(x.shape[1:])}: give both data of one size, "
+                "or average the last map (backbone.readout=mean)."
+            )
+
     def value(self, view: View) -> Tensor:
         """The penalty []."""
         return self.between(*self.domains(view))

@@ -35,7 +35,7 @@ class MeanRelations(Term):
         """Takes the teachers."""
         self.add_module("held", nn.ModuleList([Teacher(network) for network in networks]))
 
-    def compared(self, x: Tensor) -> None:
+    def compared(self, network: Network, x: Tensor) -> None:
         """Every teacher reads x."""
         self._taught(x)
 

@@ -54,7 +54,7 @@ class TaughtTerm(Term):
         """What the teacher says of inputs: its features [N, D]."""
         return self.teacher.query(x, head=False)
 
-    def compared(self, x: Tensor) -> None:
+    def compared(self, network: Network, x: Tensor) -> None:
         """The teacher reads x."""
         self.taught(x)
 

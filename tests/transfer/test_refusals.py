@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import nn
 
+from metamtl.backbones.conv4 import Conv4
 from metamtl.config.compose import compose
 from metamtl.data.dense import SeveralClasses
 from metamtl.data.task import Examples
@@ -17,6 +18,7 @@ from metamtl.families import build_families
 from metamtl.opening import open_sources
 from metamtl.trainer.transfer import Application
 from metamtl.transfer.base import Trained
+from metamtl.transfer.coral import Correlation
 from metamtl.transfer.ewc import fisher_diagonal
 from metamtl.transfer.kd import KD
 from metamtl.transfer.teacher import whole
@@ -116,6 +118,18 @@ def test_a_source_that_is_no_run(tmp_path: Path) -> None:
     torn.write_bytes(b"torn")
     with pytest.raises(MetamtlError, match="is refused: it is no knowledge of metamtl's"):
         families_of(tmp_path, *DIGITS, *with_source("finetune", torn))
+
+
+def test_pictures_of_another_size_have_no_distance() -> None:
+    backbone = Conv4(input_shape=(1, 32, 32), width=4, blocks=4, downsample="pool", readout="flatten", norm="batch")
+    network, term = Network(backbone, None, "batch"), Correlation(1.0)
+    with torch.no_grad():
+        term.compared(network, torch.rand(2, 1, 32, 32))  # without a source there is nothing to compare
+        term.hold(torch.rand(3, 1, 32, 32))
+        term.compared(network, torch.rand(2, 1, 32, 32))
+        term.hold(torch.rand(3, 1, 28, 28))
+        with pytest.raises(UsageError, match=r"4 features .* 28\], have no distance to 16 .*readout=mean"):
+            term.compared(network, torch.rand(2, 1, 32, 32))
 
 
 def test_layers_that_families_share() -> None:
