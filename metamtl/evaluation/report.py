@@ -55,6 +55,7 @@ def _tested_one(parts: Parts, world: World, after_block: Heard) -> tuple[Record,
     labelled = parts.source.labelled
     record = Record(
         test=summaries(parts, figures),
+        metric=metric,
         episodes_id=episodes_id(parts, split, parts.test_shape, options["episodes"]),
         split=split,
         task={} if labelled else dict(parts.config["task"]),

@@ -53,6 +53,7 @@ class Record(TypedDict, total=False):
     val: dict[str, Summary]
     meta_train: dict[str, Summary]
     gap: dict[str, float]
+    metric: str  # the one that validation selects by
     choices: list[dict[str, Any]]  # what eval.choose tried on validation, the one that was tested first
     episodes_id: str  # equal for two runs whose episodes are the same, pair by pair
     split: str

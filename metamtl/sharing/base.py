@@ -20,9 +20,14 @@ MakeBackbone = Callable[[str], nn.Module]
 
 
 class Sharing(ABC):
-    """Base of all patterns; `own_kinds` says that families may have backbones of different kinds."""
+    """Base of all patterns.
+
+    `own_kinds` says that families may have backbones of different kinds, `above` that what is shared lies on top of
+    them, so that a family alone is compared under such layers too.
+    """
 
     own_kinds: ClassVar[bool] = False
+    above: ClassVar[bool] = False
 
     @abstractmethod
     def backbones(self, shapes: Mapping[str, Shape], make: MakeBackbone) -> dict[str, nn.Module]:

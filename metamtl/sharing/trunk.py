@@ -47,6 +47,7 @@ class Trunk(Sharing):
     """`hidden` are the sizes of the shared layers, `width` that of their input."""
 
     own_kinds: ClassVar[bool] = True
+    above: ClassVar[bool] = True
 
     def __init__(self, *, width: int, hidden: Sequence[int]) -> None:
         self.width, self.hidden = width, list(hidden)

@@ -1,7 +1,8 @@
 """Single-task references: the runs without which no figure of several families says whether learning together helped.
 
-Each family is trained alone, as the same config without the others says; a run with that config that is there already
-is taken instead. Figures are compared on identical test episodes, pair by pair.
+Each family is trained alone, as the same config without the others says, under layers of its own where families share
+layers on top of their networks; a run with that config that is there already is taken instead. Figures are compared on
+identical test episodes, pair by pair.
 """
 
 from __future__ import annotations
@@ -16,11 +17,13 @@ import numpy as np
 
 from metamtl.config.families import family_config
 from metamtl.errors import MetamtlError, UsageError
+from metamtl.registry import lookup
 from metamtl.runs.files import write_json
 from metamtl.runs.folder import RunFolder
 from metamtl.runs.lock import held
 from metamtl.runs.metric_names import lower_is_better
-from metamtl.runs.result import Result, Summary, read_episodes, read_result, summary
+from metamtl.runs.result import Record, Result, Summary, read_episodes, read_result, summary
+from metamtl.sharing.base import Sharing
 
 # what may differ between a reference and the config that asks for it
 _FREE = (
@@ -72,7 +75,7 @@ def add_references(run: RunFolder, config: Mapping[str, Any], train: Train, resu
     """Trains or finds each family's reference, writes `references` into the run's result; a line for a person."""
     trained = Finished(config, train, resume)
     references = {
-        name: trained.run(family_config(config, name), f"{name}-alone", f"{name} alone, for reference")
+        name: trained.run(_alone(config, name), f"{name}-alone", f"{name} alone, for reference")
         for name in config["families"]
     }
     result = read_result(run)
@@ -93,11 +96,13 @@ def compared(
     """
     families = {}
     for name, reference in references.items():
-        alone, record = read_result(reference), together["families"][name]
+        whole, record = read_result(reference), together["families"][name]
+        under_layers = "families" in whole
+        alone: Record = whole["families"][name] if under_layers else whole
         if alone["episodes_id"] != record["episodes_id"]:
             raise MetamtlError(f"{reference.path} was tested on other episodes than the family {name}: test it again.")
-        metric = next(key for key in alone["best"] if key != "step").removeprefix("val/")
-        own = read_episodes(reference)[metric]
+        metric = record["metric"]
+        own = read_episodes(reference)[f"{name}/{metric}" if under_layers else metric]
         pairs = episodes[f"{name}/{metric}"][: len(own)] - own
         families[name] = {
             "run": reference.path.name,
@@ -108,6 +113,14 @@ def compared(
             "difference": summary(pairs[~np.isnan(pairs)]),
         }
     return {"families": families, **_delta(families)}
+
+
+def _alone(config: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """The config of one family; with the shared layers where they lie above the family's own network."""
+    sharing: type[Sharing] = lookup("sharing", config["sharing"]["name"])
+    if sharing.above:
+        return {**config, "families": {name: config["families"][name]}}
+    return family_config(config, name)
 
 
 def _delta(families: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
@@ -161,7 +174,9 @@ def _runs_below(outputs: Path) -> list[tuple[RunFolder, dict[str, Any]]]:
 
 
 def _comparable(config: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in config.items() if key not in _FREE} | {"several": bool(config.get("families"))}
+    families = config.get("families") or {}
+    shared = {"families": families, "sharing": config["sharing"]} if families else {}
+    return {key: value for key, value in config.items() if key not in _FREE} | shared
 
 
 def _said(record: Mapping[str, Any]) -> str:

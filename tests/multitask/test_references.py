@@ -50,6 +50,22 @@ def test_a_reference_that_is_there_is_taken(tmp_path: Path) -> None:
     assert reference["families"]["low"]["run"] == first["low-alone-s0"].path.name
 
 
+def test_layers_on_top_are_those_of_a_family_alone_too(tmp_path: Path) -> None:
+    on_top = ("sharing=trunk", "sharing.width=5", "sharing.hidden=[4]")
+    found = run(tmp_path, *on_top)
+    together: Any = found["maml-low-high-s0"]
+    record: Any = read_result(together)["references"]
+    for name in ("low", "high"):
+        alone = found[f"{name}-alone-s0"]
+        assert list(alone.config()["families"]) == [name] and alone.config()["sharing"]["name"] == "trunk"
+        difference = read_episodes(together)[f"{name}/mse"] - read_episodes(alone)[f"{name}/mse"]
+        assert record["families"][name]["difference"]["mean"] == pytest.approx(difference.mean())
+    run(tmp_path, *on_top, "weighting=pcgrad", "label=second")
+    assert len(list(tmp_path.iterdir())) == 4  # the references are taken again
+    run(tmp_path, "sharing=trunk", "sharing.width=6", "sharing.hidden=[4]", "label=third")
+    assert len(list(tmp_path.iterdir())) == 7  # of other layers they are others
+
+
 def test_one_family_has_no_reference(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="this run has one family"):
         train_run(compose(["algo=maml", "data=sinusoid", "references=auto", f"paths.outputs={tmp_path}"]), ["metamtl"])
