@@ -72,7 +72,8 @@ def usual_plan(how: How, workers: int, memory: Memory, device: torch.device, poo
 
 
 def resumed_plan(saved: Plan, usual: Plan) -> Plan:
-    """A checkpoint's plan; less what only the device can do that the run goes on without."""
+    """A checkpoint's plan; less what only its device can do, and in the pool that is asked for now."""
+    saved = replace(saved, pool=usual.pool)  # which changes no bit
     on_a_gpu = [plan.graphs in ("try", "always") for plan in (saved, usual)]
     if on_a_gpu == [True, False]:
         return replace(saved, graphs=usual.graphs, examples=usual.examples)

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import statistics
 import time
+import warnings
 from collections.abc import Sequence
 
 from metamtl.engine.plan import Pool
-from metamtl.engine.processes import Processes, UnpackableError, can_start
+from metamtl.engine.processes import LostError, Processes, UnpackableError, can_start
 from metamtl.engine.workers import Function, Item, Pair, Result, Workers
 from metamtl.errors import UsageError
 
@@ -27,6 +28,7 @@ class Pools:
         self._threads: Workers | None = None
         self._processes: Processes | None = None
         self._spent = 0.0
+        self._chosen = self._lost = False  # whether processes were chosen here, and were lost since
         self._seconds: dict[Pool, list[float]] = {"threads": [], "processes": []}
 
     @property
@@ -39,13 +41,19 @@ class Pools:
     ) -> list[Result]:
         """`function` of a learner, its network and every item, by `count` workers; `auto` takes threads.
 
-        UsageError where processes are asked for and cannot be had.
+        UsageError where processes were asked for and cannot be had. Where they were chosen here, threads take over.
         """
-        if pool != "processes":
+        if pool != "processes" or self._lost:
             return self._by_threads(count, function, items, pair)
         try:
             return self._by_processes(count, function, items, pair)
-        except UnpackableError as error:
+        except (UnpackableError, LostError) as error:
+            if self._chosen:
+                warnings.warn(f"{error} This run goes on with threads.", stacklevel=2)
+                self._processes, self._lost = None, True
+                return self._by_threads(count, function, items, pair)
+            if isinstance(error, LostError):
+                raise
             raise UsageError(f"trainer.pool=processes: {error} Take trainer.pool=threads.") from error
 
     def tried(
@@ -61,7 +69,8 @@ class Pools:
             pool: Pool = "processes" if trial and len(seconds["processes"]) < len(seconds["threads"]) else "threads"
             started = time.perf_counter()
             found = (self._by_processes if pool == "processes" else self._by_threads)(count, function, items, pair)
-        except UnpackableError:
+        except (UnpackableError, LostError):
+            self._processes = None
             return self._by_threads(count, function, items, pair), "threads"
         spent = time.perf_counter() - started
         self._spent += spent
@@ -72,6 +81,7 @@ class Pools:
         best = min(seconds, key=lambda one: statistics.median(seconds[one][1:]))
         if best == "threads":
             self._processes = None
+        self._chosen = best == "processes"
         return found, best
 
     def _can_try(self, count: int) -> bool:

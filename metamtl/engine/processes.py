@@ -18,8 +18,6 @@ import sys
 import warnings
 import weakref
 from collections.abc import Sequence
-from contextlib import suppress
-from typing import Any
 
 from metamtl.engine.lines import Line, packed, unpacked
 from metamtl.engine.workers import Function, Item, Pair, Result, Settings, Workers
@@ -30,32 +28,34 @@ class UnpackableError(Exception):
     """What the chunks need cannot be sent to another process, or there can be none."""
 
 
+class LostError(MetamtlError):
+    """A process has ended in the middle of a run."""
+
+
 def can_start() -> bool:
     """Whether processes can be had here, which are handed a socket as POSIX does it."""
     return os.name == "posix" and bool(sys.executable)
 
 
 class Processes:
-    """This process and `count` - 1 others, started here and ended with this object."""
+    """This process and `count` - 1 others, ended with this object; UnpackableError where they cannot be started."""
 
     def __init__(self, count: int) -> None:
         self.count = count
         self._own = Workers(1)  # whose arithmetic takes one thread
         self._lines: list[Line] = []
         children: list[subprocess.Popen[bytes]] = []
-        for _ in range(count - 1):
-            ours, theirs = socket.socketpair()
-            with theirs:
-                command = [sys.executable, "-m", "metamtl.engine.serve", str(theirs.fileno())]
-                # in a session of its own: a terminal's Ctrl-C is for this process, which ends an update in order
-                child = subprocess.Popen(
-                    command, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, start_new_session=True
-                )
-            children.append(child)
-            self._lines.append(Line(ours))
-            self._lines[-1].send(packed(sys.path))
-        self._waiting = list(self._lines)
         self._end = weakref.finalize(self, _end, self._lines, children)
+        try:
+            for _ in range(count - 1):
+                ours, theirs = socket.socketpair()
+                self._lines.append(Line(ours))
+                with theirs:
+                    children.append(_started(theirs))
+        except OSError as error:  # no more processes, memory or files
+            self._end()
+            raise UnpackableError(f"Another process of Python could not be started: {error}.") from error
+        self._waiting = list(self._lines)
 
     def ready(self) -> bool:
         """Whether all have started, which takes the seconds of importing torch."""
@@ -67,7 +67,9 @@ class Processes:
     def map(self, function: Function[Item, Result], items: Sequence[Item], pair: Pair) -> list[Result]:
         """`function` of a learner, its network and every item, in the items' order; all of them must be picklable.
 
-        UnpackableError where one is not, or is not known to the other processes.
+        UnpackableError where one is not, or is not known to the other processes. LostError where a process is gone; the
+        others are ended then, as they are where this one is interrupted: an answer that nobody took would be taken for
+        that to the next update.
         """
         size = min(self.count, len(items))
         try:
@@ -77,50 +79,62 @@ class Processes:
             raise UnpackableError(f"This learner cannot be sent to another process: {error}.") from error
         for end in list(self._waiting):
             self._greeted(end)
-        for end, share in zip(self._lines, shares, strict=False):
-            end.send(shared)
-            end.send(share)
         own: list[Result] = []
-        failures: list[BaseException] = []
+        failure: Exception | None = None
         try:
-            own = self._own.map(function, items[::size], pair)
-        except (
-            BaseException
-        ) as error:  # the others are waited for all the same: their next answer is to the next update
-            failures.append(error)
-        parts = [own]
-        for end in self._lines[: size - 1]:
-            found, failure, told = _received(end)
-            parts.append(found)
-            failures += [] if failure is None else [failure]
+            for end, share in zip(self._lines, shares, strict=False):
+                end.send(shared)
+                end.send(share)
+            try:
+                own = self._own.map(function, items[::size], pair)
+            except Exception as error:  # of a chunk: the others' answers are taken all the same
+                failure = error
+            answers = [unpacked(end.receive()) for end in self._lines[: size - 1]]
+        except EOFError as error:
+            self.close()
+            raise LostError(
+                "A process of this run has ended, as systems end them that run out of memory: take "
+                "trainer.pool=threads, trainer.workers=1 or trainer.memory=flat."
+            ) from error
+        except BaseException:
+            self.close()
+            raise
+        for _, failed, _ in answers:
+            if failed is not None and failure is None:
+                failure, where = failed
+                failure.__cause__ = RuntimeError(f"in another process:\n{where}")
+        if failure is not None:
+            raise failure
+        for _, _, told in answers:
             for message, category in told:
                 warnings.warn(message, category, stacklevel=2)
-        if failures:
-            raise failures[0]
+        parts = [own, *(found for found, _, _ in answers)]
         return [parts[number % size][number // size] for number in range(len(items))]
+
+    def close(self) -> None:
+        """Ends the other processes."""
+        self._end()
 
     def _greeted(self, end: Line) -> None:
         self._waiting.remove(end)
         try:
             end.receive()
         except EOFError as gone:
+            self.close()
             raise UnpackableError("Another process of Python could not be started.") from gone
 
 
-def _received(end: Line) -> Any:
-    try:
-        return unpacked(end.receive())
-    except EOFError as gone:
-        raise MetamtlError(
-            "A process of this run has ended, as systems end them that run out of memory: take trainer.pool=threads, "
-            "trainer.workers=1 or trainer.memory=flat."
-        ) from gone
+def _started(theirs: socket.socket) -> subprocess.Popen[bytes]:
+    # by -c and with this one's path, as -m would look for every module in the current folder first
+    start = "import sys; sys.path[:] = sys.argv[2:]; from metamtl.engine.serve import main; main()"
+    command = [sys.executable, "-c", start, str(theirs.fileno()), *sys.path]
+    # in a session of its own: a terminal's Ctrl-C is for this process, which ends an update in order
+    return subprocess.Popen(command, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, start_new_session=True)
 
 
 def _end(lines: Sequence[Line], children: Sequence[subprocess.Popen[bytes]]) -> None:
     for end in lines:
-        with suppress(OSError):
-            end.end.shutdown(socket.SHUT_RDWR)
         end.end.close()
-    for child in children:
+    for child in children:  # which may be in the middle of a chunk, and holds nothing
+        child.kill()
         child.wait()

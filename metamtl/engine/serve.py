@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import socket
 import sys
 import traceback
@@ -13,10 +14,11 @@ from metamtl.engine.lines import Line, packed, unpacked
 
 
 def main() -> None:
-    """Serves the socket whose number is this program's argument."""
+    """Serves the socket whose number is this program's first argument."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):  # the other side hears them, and ends in order
+        signal.signal(number, signal.SIG_IGN)
     line = Line(socket.socket(fileno=int(sys.argv[1])))
-    with suppress(EOFError, KeyboardInterrupt):
-        sys.path[:] = unpacked(line.receive())
+    with suppress(EOFError):
         _prepare()
         line.send(packed(None))
         while True:
@@ -36,9 +38,9 @@ def _prepare() -> None:
 
 
 def _served(shared: bytearray, share: bytearray) -> bytes:
-    """What a function gave for every item of a share, or what it raised; and its warnings."""
+    """What a function gave for every item of a share, or what it raised with its traceback; and its warnings."""
     found: list[Any] = []
-    failure: BaseException | None = None
+    failure: tuple[Exception, str] | None = None
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("default")
         try:
@@ -52,14 +54,18 @@ def _served(shared: bytearray, share: bytearray) -> bytes:
             with settings.taken():
                 found = [function(*pair, item) for item in items]
         except Exception as error:
-            failure = error
-            failure.__cause__ = RuntimeError(traceback.format_exc())
+            failure = _sendable(error), traceback.format_exc()
     said = [(str(warning.message), warning.category) for warning in told]
     try:
         return packed((found, failure, said))
     except Exception as error:
-        return packed(([], RuntimeError(f"{failure or error}"), said))
+        return packed(([], (RuntimeError(f"{error}"), traceback.format_exc()), []))
 
 
-if __name__ == "__main__":
-    main()
+def _sendable(error: Exception) -> Exception:
+    """The error, or its words where it cannot be made again from what it holds."""
+    try:
+        unpacked(packed(error))
+    except Exception:
+        return RuntimeError(f"{type(error).__name__}: {error}")
+    return error

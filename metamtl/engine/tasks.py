@@ -57,7 +57,7 @@ class Engine:
         differentiated = partial(_differentiated, noise_seed=self.noise_seed, flat=self.plan.memory == "flat")
         function: Function[TaskBatch, Update] = differentiated
         if self.plan.graphs == "traces":
-            if all(are_vectors(batch) for batch in batches) and self.plan.pool != "processes":
+            if len(batches) == 1 and are_vectors(batches[0]) and self.plan.chunk(batches[0]) >= len(batches[0]):
                 function = partial(self._traces.run, differentiated)
         elif self.plan.graphs != "never":
 

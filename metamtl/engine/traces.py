@@ -4,6 +4,7 @@ The operators of small dense networks take less time than Python, `vmap` and aut
 (`make_fx` of torch) is the list of all operators that a meta-gradient came down to, and runs them on other tensors of
 the same shapes. It repeats what was recorded, as CUDA graphs do, so that the same is refused; and it is used only where
 it gives the bits of the chunk as it is run otherwise, on tasks and weights that it was not recorded with, in less time.
+A recording changes how torch's modules are called, in all threads, so that it is for updates of one chunk.
 """
 
 from __future__ import annotations
@@ -27,8 +28,9 @@ from metamtl.engine.network import Network
 from metamtl.engine.update import Update
 from metamtl.engine.workers import Function
 
-WORTH = 5.0  # seconds of chunks of one shape after which it is recorded, which takes a second and more
-TRIALS = 3  # chunks that are run both ways before the trace is relied on
+AFTER = 1000  # updates of one shape after which it is recorded, which takes as long as 100 to 400 (measured)
+TRIALS = 3  # updates that are run both ways before the trace is relied on
+AGAIN = 1000  # replays after which an update is run both ways again
 _COPIES = (torch.ops.aten.detach.default, torch.ops.aten.alias.default)  # of no use where there is no graph
 
 
@@ -36,7 +38,7 @@ _COPIES = (torch.ops.aten.detach.default, torch.ops.aten.alias.default)  # of no
 class _Shape:
     """What is known of chunks of one shape."""
 
-    spent: float = 0.0
+    updates: int = 0
     trace: _Trace | None = None
     refused: bool = False
     seconds: list[tuple[float, float]] = field(default_factory=list)  # of a chunk as it is, and by the trace
@@ -63,17 +65,19 @@ class Traces:
         if key not in self._shapes and len(self._shapes) == MOST:
             return function(learner, network, batch)
         shape = self._shapes.setdefault(key, _Shape())
-        if shape.trace is not None and shape.reliable:
+        shape.updates += 1
+        if shape.trace is not None and shape.reliable and shape.updates % AGAIN:
             return shape.trace.replay(batch)
         update, spent = _timed(lambda: function(learner, network, batch))
-        shape.spent += spent
         if shape.trace is not None:
             again, by_trace = _timed(partial(shape.trace.replay, batch))
-            shape.seconds.append((spent, by_trace))
-            plain, traced = (statistics.median(each) for each in zip(*shape.seconds, strict=True))
-            shape.refused = not _same(update, again) or (shape.reliable and traced > plain)
+            shape.refused = not _same(update, again)
+            if not shape.reliable:
+                shape.seconds.append((spent, by_trace))
+                plain, traced = (statistics.median(each) for each in zip(*shape.seconds, strict=True))
+                shape.refused |= shape.reliable and traced > plain
             shape.trace = None if shape.refused else shape.trace
-        elif shape.spent > WORTH and not shape.refused:
+        elif shape.updates >= AFTER and not shape.refused:
             # torch may say in many ways that there is something it cannot record; the learner runs as it did
             with suppress(Exception):
                 shape.trace = _Trace(function, learner, network, batch)

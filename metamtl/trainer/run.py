@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 # hears the step and the figures (`val/accuracy`) of every validation, and may raise Pruned to end the run
 Watch = Callable[[int, Mapping[str, float]], None]
 # what a resumed run may change: how long and where it goes on, never what it learns from or is selected by
-_LOOP = ("steps", "device", "checkpoint_every", "patience", "on_nan", "nan_limit")
+_LOOP = ("steps", "device", "pool", "checkpoint_every", "patience", "on_nan", "nan_limit")
 RESUMABLE = (*(f"trainer.{key}" for key in _LOOP), "eval.episodes", "eval.gap_episodes", "logger", "paths")
 STRETCHED = ("cosine", "linear")  # schedules that end with the last step
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Literal
 
 import pytest
@@ -50,3 +51,6 @@ def test_a_run_goes_on_without_the_gpu_that_it_began_on() -> None:
     assert resumed_plan(on_a_gpu, usual) == Plan("vmap", EXAMPLES_A_CHUNK, 1, "flat")
     assert resumed_plan(on_a_gpu, Plan("vmap", 9000, 1, "full", "try")) == on_a_gpu
     assert resumed_plan(Plan("loop", 7, 3, "full"), usual) == Plan("loop", 7, 3, "full")
+    traced = Plan("vmap", 7, 3, "full", "traces", "processes")
+    assert resumed_plan(traced, replace(usual, pool="auto")) == replace(traced, pool="auto")  # no bit depends on it
+    assert resumed_plan(traced, on_a_gpu).graphs == "never"

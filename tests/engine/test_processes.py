@@ -11,6 +11,7 @@ import sys
 import time
 import warnings
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -23,7 +24,7 @@ from metamtl.engine.lines import packed, unpacked
 from metamtl.engine.network import Network
 from metamtl.engine.plan import Pool
 from metamtl.engine.pools import TRIALS
-from metamtl.engine.processes import Processes, UnpackableError, can_start
+from metamtl.engine.processes import LostError, Processes, UnpackableError, can_start
 from metamtl.engine.tasks import Engine
 from metamtl.engine.update import Update
 from metamtl.errors import MetamtlError, UsageError
@@ -95,6 +96,17 @@ def failing(learner: nn.Module, network: Network, item: int) -> int:
     return item
 
 
+class TwiceToldError(Exception):
+    def __init__(self, one: str, two: str) -> None:
+        super().__init__(f"{one} and {two}")
+
+
+def twice_told(learner: nn.Module, network: Network, item: int) -> int:
+    if item:
+        raise TwiceToldError("here", "there")
+    return item
+
+
 def killed(learner: nn.Module, network: Network, item: int) -> int:
     if item:
         os.kill(os.getpid(), signal.SIGKILL)
@@ -140,8 +152,14 @@ def test_a_warning_reaches_the_caller(pool: Processes) -> None:
 
 
 def test_a_failure_reaches_the_caller_and_the_pool_goes_on(pool: Processes) -> None:
-    with pytest.raises(UsageError, match="item 1 is bad"):
+    with pytest.raises(UsageError, match="item 1 is bad") as found:
         pool.map(failing, range(2), pair())
+    assert "in failing" in str(found.value.__cause__)
+    with pytest.raises(RuntimeError, match="TwiceToldError: here and there"):
+        pool.map(twice_told, range(2), pair())
+    with warnings.catch_warnings(), pytest.raises(UserWarning, match="odd"):
+        warnings.simplefilter("error")
+        pool.map(warned, range(2), pair())
     assert [item for item, _ in pool.map(number, range(2), pair())] == [0, 1]
 
 
@@ -150,9 +168,50 @@ def test_a_killed_process_is_told_in_a_sentence() -> None:
         Processes(2).map(killed, range(2), pair())
 
 
+def test_threads_take_over_from_processes_that_auto_chose(monkeypatch: pytest.MonkeyPatch) -> None:
+    engine, batch = engine_in("processes", workers=2), batch_of(RESIDUAL.shape, tasks=5)
+    wanted = engine_in("threads", workers=2).meta_gradient([batch])
+    engine.meta_gradient([batch])
+    monkeypatch.setattr(engine._pools, "_chosen", True)
+    processes = engine._pools._processes
+    assert processes is not None
+    os.kill(processes.map(number, range(2), pair())[1][1], signal.SIGKILL)
+    with pytest.warns(UserWarning, match="goes on with threads"):
+        assert same(engine.meta_gradient([batch]), wanted)
+    assert same(engine.meta_gradient([batch]), wanted)
+
+
+def test_an_interrupted_update_leaves_no_answer_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    pool = Processes(2)
+    pool.map(number, range(2), pair())
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr("metamtl.engine.processes.unpacked", lambda message: (_ for _ in ()).throw(KeyboardInterrupt))
+        pool.map(number, range(2), pair())
+    with pytest.raises(LostError):
+        pool.map(number, range(2), pair())
+
+
+def test_the_current_folder_is_not_looked_into(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "queue.py").write_text("raise RuntimeError('the wrong one')")
+    monkeypatch.chdir(tmp_path)
+    assert [item for item, _ in Processes(2).map(number, range(2), pair())] == [0, 1]
+
+
+def test_too_many_open_files_are_no_reason_to_stop(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full() -> None:
+        raise OSError(24, "Too many open files")
+
+    monkeypatch.setattr("metamtl.engine.processes.socket.socketpair", full)
+    with pytest.raises(UnpackableError, match="Too many open files"):
+        Processes(2)
+
+
 def test_signals_of_a_terminal_leave_the_processes_alone(pool: Processes) -> None:
     ((_, own), (_, other)) = pool.map(number, range(2), pair())
     assert os.getpgid(other) != os.getpgid(own)
+    for sent in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
+        os.kill(other, sent)
+    assert pool.map(number, range(2), pair())[1] == (1, other)
 
 
 def test_processes_end_with_their_pool() -> None:

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from metamtl.data.task import TaskBatch
 from metamtl.engine import traces
+from metamtl.engine.graphs import recording_key
 from metamtl.engine.tasks import Engine
 from metamtl.engine.traces import TRIALS
 from metamtl.engine.update import Update
@@ -32,9 +33,9 @@ METHODS = {
 
 @pytest.fixture(autouse=True)
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever is met twice is recorded, and a trace is always the faster."""
+    """The first update is recorded, and a trace is always the faster."""
     ticks = count()
-    monkeypatch.setattr(traces, "WORTH", 0.0)
+    monkeypatch.setattr(traces, "AFTER", 1)
     # of each pair of times the first, which is the learner's own, is the longer
     monkeypatch.setattr(traces, "time", SimpleNamespace(perf_counter=lambda: float(next(ticks)) ** 0.5))
 
@@ -127,13 +128,43 @@ def by_a_branch(x: Tensor) -> Tensor:
 
 @pytest.mark.parametrize("change", [by_a_number, by_a_branch])
 def test_what_a_trace_would_get_wrong_is_run_as_it_is(change: Callable[[Tensor], Tensor]) -> None:
-    recording, plain = engine_with(maml(), examples=1)  # tasks alone, whose numbers Python can see
+    recording, plain = engine_with(maml())
     for engine in (recording, plain):
         engine.network.backbone.register_forward_hook(lambda module, given, features: change(features))
     for number in range(TRIALS + 3):
-        batch = batch_number(number)
+        batch = batch_number(number).part(slice(0, 1))  # a task alone, whose numbers Python can see
         assert same(recording.meta_gradient([batch]), plain.meta_gradient([batch]))
     assert relied_on(recording) == [False]
+
+
+def test_what_changes_later_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(traces, "AGAIN", 9)
+    recording, plain = engine_with(maml())
+    factor = [2.0]
+    for engine in (recording, plain):
+        engine.network.backbone.register_forward_hook(lambda module, given, features: features * factor[0])
+    for number in range(TRIALS + 1):
+        recording.meta_gradient([batch_number(number)])
+    assert relied_on(recording) == [True]
+    factor[0] = 3.0
+    for number in range(9):
+        recording.meta_gradient([batch_number(number)])
+    assert relied_on(recording) == [False]
+    assert same(recording.meta_gradient([batch_number(1)]), plain.meta_gradient([batch_number(1)]))
+
+
+def test_updates_of_several_chunks_are_not_recorded() -> None:
+    recording, _ = engine_with(maml(), examples=1, workers=2)
+    for number in range(TRIALS + 2):
+        recording.meta_gradient([batch_number(number)])
+    assert not recording._traces._shapes
+
+
+def test_whoever_is_beside_has_a_recording_of_its_own() -> None:
+    learner, batch = learner_of(maml(), DENSE, "none"), batch_number(0)
+    beside = [replace(batch, beside={name: batch.support}) for name in ("one", "other")]
+    beside.append(replace(batch, beside={"one": replace(batch.support, ways=2)}))
+    assert len({recording_key(learner, learner.network, each) for each in (batch, *beside)}) == 4
 
 
 def test_a_slower_trace_is_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
