@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 from torch.func import vmap
@@ -9,12 +11,17 @@ from torch.func import vmap
 from metamtl.build import Parts
 from metamtl.data.examples import ExampleSource
 from metamtl.data.source import IntArray
-from metamtl.data.task import Examples
+from metamtl.data.task import Examples, Tensors
 
 
-def figures_of_examples(parts: Parts, items: IntArray) -> dict[str, Tensor]:
-    """Loss, metrics and counts [n] of the examples `items`; a figure of a missing label is NaN, its loss zero."""
-    outputs, examples = outputs_of_examples(parts, items)
+def figures_of_examples(
+    parts: Parts, items: IntArray, change: Callable[[Tensors], Tensors] = lambda x: x
+) -> dict[str, Tensor]:
+    """Loss, metrics and counts [n] of the examples `items`; a figure of a missing label is NaN, its loss zero.
+
+    `change` is made of their inputs.
+    """
+    outputs, examples = outputs_of_examples(parts, items, change)
     family = parts.family
 
     def one(output: Tensor, label: Tensor) -> dict[str, Tensor]:
@@ -27,10 +34,12 @@ def figures_of_examples(parts: Parts, items: IntArray) -> dict[str, Tensor]:
     return {name: values.cpu() for name, values in figures.items()}
 
 
-def outputs_of_examples(parts: Parts, items: IntArray) -> tuple[Tensor, Examples]:
+def outputs_of_examples(
+    parts: Parts, items: IntArray, change: Callable[[Tensors], Tensors] = lambda x: x
+) -> tuple[Tensor, Examples]:
     """Outputs [n, ...] for the examples `items`, and these examples."""
     assert isinstance(parts.source, ExampleSource)
-    x = parts.preparation.every_input(parts.source.gather(items))
+    x = change(parts.preparation.every_input(parts.source.gather(items)))
     examples = Examples(x, parts.preparation.targets(parts.source.targets(items)))
     with torch.no_grad():
         return parts.learner.predict(parts.learner.adapt(examples), x), examples

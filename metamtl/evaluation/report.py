@@ -12,8 +12,10 @@ from metamtl.data.inputs import describe_inputs
 from metamtl.data.source import Split
 from metamtl.engine.world import World
 from metamtl.evaluation.choice import chosen
+from metamtl.evaluation.cost import cost_of
 from metamtl.evaluation.outside import outside_figures
 from metamtl.evaluation.protocol import EpisodeFigures, episodes_id, evaluate_episodes, summaries
+from metamtl.evaluation.robustness import robustness
 from metamtl.families import Families
 from metamtl.runs.result import Model, Record, Result, describe
 
@@ -67,6 +69,10 @@ def _tested_one(parts: Parts, world: World, after_block: Heard) -> tuple[Record,
     )
     if choices:
         record["choices"] = choices
+    if options["robustness"]:
+        record["robustness"] = robustness(parts, split, options["robustness"])
+    if options["cost"]:
+        record["cost"] = cost_of(parts)
     # a shape that the meta-train classes cannot make has no gap
     if options["gap_episodes"] >= 2 and not labelled and not parts.source.problems("train", parts.test_shape):
         seen = evaluate_episodes(parts, world, "train", options["gap_episodes"], after_block)

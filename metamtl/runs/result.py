@@ -27,13 +27,14 @@ class Summary(TypedDict):
 class Training(TypedDict, total=False):
     """Outer updates of all stages, tasks (in supervised stages examples) a second, wall-clock seconds.
 
-    `data_wait` is the share of these seconds in which updates waited for their data.
+    `data_wait` is the share of these seconds in which updates waited for their data, `step_ms` an update's mean time.
     """
 
     steps: int
     tasks_per_second: float
     seconds: float
     data_wait: float
+    step_ms: float
 
 
 class Model(TypedDict):
@@ -41,6 +42,14 @@ class Model(TypedDict):
 
     parameters: int
     trainable: int
+
+
+class Cost(TypedDict):
+    """Of one new task, or one ordinary example (metamtl.evaluation.cost)."""
+
+    flops: int
+    latency_ms: float
+    peak_mb: float
 
 
 class Record(TypedDict, total=False):
@@ -54,6 +63,8 @@ class Record(TypedDict, total=False):
     meta_train: dict[str, Summary]
     gap: dict[str, float]
     metric: str  # the one that validation selects by
+    robustness: dict[str, list[dict[str, Any]]]  # the metric at each severity (metamtl.evaluation.robustness)
+    cost: Cost
     choices: list[dict[str, Any]]  # what eval.choose tried on validation, the one that was tested first
     episodes_id: str  # equal for two runs whose episodes are the same, pair by pair
     split: str

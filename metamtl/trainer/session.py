@@ -23,6 +23,7 @@ from metamtl.runs.folder import RunFolder
 from metamtl.runs.metrics import MetricStream
 from metamtl.runs.plots import plot_curves
 from metamtl.runs.result import Record, Result, write_result
+from metamtl.runs.robustness_plot import plot_robustness
 from metamtl.trackers.group import TrackerGroup, build_trackers
 from metamtl.trainer import checkpoint
 from metamtl.trainer.loop import Trainer
@@ -135,6 +136,7 @@ def _test(
         "tasks_per_second": progress.tasks / max(progress.seconds, 1e-9),
         "seconds": progress.seconds,
         "data_wait": progress.waited / max(progress.seconds, 1e-9),
+        "step_ms": 1e3 * progress.seconds / max(progress.total, 1),
     }
     assert progress.best_step is not None and progress.best_value is not None  # training ends with a validation
     if transferred:
@@ -149,6 +151,7 @@ def _test(
         write_result(run, result, figures)
         plot_curves(run)
         plot_affinity(run)
+        plot_robustness(run)
         _draw(run, families, result)
         print(*said(families, result), sep="\n")
         if "selection" in result:
