@@ -107,6 +107,20 @@ def summary(values: NDArray[Any]) -> Summary:
     return {"mean": float(figures.mean()), "ci95": interval, "episodes": count}
 
 
+def share(held: NDArray[np.bool_]) -> dict[str, float]:
+    """The `rate` at which something held, with its 95% interval `low` to `high`.
+
+    Wilson (1927), Probable inference, the law of succession, and statistical inference, JASA 22: it stays within [0, 1]
+    and has a length where nothing, or everything, held. Raises ValueError for no observation.
+    """
+    if held.size == 0:
+        raise ValueError("a rate of nothing")
+    count, rate, z = held.size, float(held.mean()), 1.96
+    middle = (rate + z**2 / (2 * count)) / (1 + z**2 / count)
+    half = z / (1 + z**2 / count) * math.sqrt(rate * (1 - rate) / count + z**2 / (4 * count**2))
+    return {"rate": rate, "low": max(0.0, middle - half), "high": min(1.0, middle + half)}
+
+
 def describe(record: Record, metric: str) -> str:
     """One line for a person: `test accuracy 98.10% ± 0.20 over 1000 episodes of the test split`."""
     test, split = record["test"][metric], record["split"]

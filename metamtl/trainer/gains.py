@@ -9,7 +9,9 @@ number: the curve of labels that an accuracy takes.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,7 +22,7 @@ from metamtl.runs.files import write_json
 from metamtl.runs.folder import RunFolder
 from metamtl.runs.label_plots import plot_labels
 from metamtl.runs.metric_names import lower_is_better
-from metamtl.runs.result import read_episodes, read_result, summary
+from metamtl.runs.result import Summary, read_episodes, read_result, share, summary
 from metamtl.trainer.references import Finished, Resume, Train
 
 NONE = {"name": "none"}
@@ -39,6 +41,10 @@ def add_gains(run: RunFolder, config: Mapping[str, Any], train: Train, resume: R
         if section is not None:
             found = trained.run({**untrained, "transfer": section}, name, f"{name.replace('_', ' ')}, for reference")
             record[name] = read_result(found)["test"][record["metric"]]
+    record["domain_gap"] = _domain_gap(config["transfer"].get("source"), record)
+    record["step_ms"] = {
+        which: read_result(one)["train"].get("step_ms") for which, one in zip(KINDS, (run, scratch), strict=True)
+    }
     if config["budgets"]:
         record["labels"] = _budgets(config, trained, (run, scratch), record["metric"])
         plot_labels(run, record["labels"]["curve"], record["metric"])
@@ -68,8 +74,26 @@ def gain(run: RunFolder, scratch: RunFolder) -> dict[str, Any]:
         "negative_transfer": {
             "gap": max(0.0, -difference["mean"]),
             "sure": difference["mean"] + difference["ci95"] < 0,
+            **share(pairs[~np.isnan(pairs)] < 0),  # of the test's tasks, or examples
         },
     }
+
+
+def _domain_gap(source: Any, record: Mapping[str, Any]) -> Summary | None:
+    """What the source's figure on its own test examples is above that of the source alone on the target's.
+
+    None where no one run is the source, or it has no such figure of its own.
+    """
+    paths = [source] if isinstance(source, str) else list(source or [])
+    there = record["source_only"]
+    if there is None or len(paths) != 1 or not (Path(paths[0]) / "result.json").is_file():
+        return None
+    here = read_result(RunFolder.open(Path(paths[0]))).get("test", {}).get(record["metric"])
+    if here is None:
+        return None
+    sign = -1 if lower_is_better(record["metric"]) else 1
+    gap = sign * (here["mean"] - there["mean"])
+    return {"mean": gap, "ci95": math.hypot(here["ci95"], there["ci95"]), "episodes": there["episodes"]}
 
 
 def labels_to_reach(curve: Sequence[Mapping[str, Any]], wanted: float, which: str, lower: bool) -> int | None:

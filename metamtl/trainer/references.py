@@ -22,7 +22,7 @@ from metamtl.runs.files import write_json
 from metamtl.runs.folder import RunFolder
 from metamtl.runs.lock import held
 from metamtl.runs.metric_names import lower_is_better
-from metamtl.runs.result import Record, Result, Summary, read_episodes, read_result, summary
+from metamtl.runs.result import Record, Result, Summary, read_episodes, read_result, share, summary
 from metamtl.sharing.base import Sharing
 
 # what may differ between a reference and the config that asks for it
@@ -132,7 +132,7 @@ def _delta(families: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     return {
         "delta_m": {"mean": sum(changes.values()) / len(changes), "ci95": spread / len(changes), "better": "higher"},
         "changes": changes,
-        "negative_transfer": {"rate": len(worse) / len(changes), "families": worse},
+        "negative_transfer": {**share(np.array([change < 0 for change in changes.values()])), "families": worse},
     }
 
 

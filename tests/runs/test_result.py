@@ -9,7 +9,7 @@ import pytest
 
 from metamtl.errors import MetamtlError
 from metamtl.runs.folder import RunFolder
-from metamtl.runs.result import Result, read_episodes, read_result, summary, write_result
+from metamtl.runs.result import Result, read_episodes, read_result, share, summary, write_result
 
 
 @pytest.fixture
@@ -66,3 +66,16 @@ def test_what_is_missing_is_told(run: RunFolder) -> None:
     run.result_file.write_text("[]")
     with pytest.raises(MetamtlError, match="is damaged"):
         read_result(run)
+
+
+def test_a_share_has_the_interval_of_wilson() -> None:
+    found = share(np.array([True] * 3 + [False] * 7))
+    assert found["rate"] == 0.3
+    # the roots of (p - 0.3)^2 = z^2 p (1 - p) / n
+    for end in ("low", "high"):
+        assert (found[end] - 0.3) ** 2 == pytest.approx(1.96**2 * found[end] * (1 - found[end]) / 10)
+    assert found["low"] < 0.3 < found["high"]
+    nothing = share(np.zeros(5, dtype=bool))
+    assert nothing["rate"] == nothing["low"] == 0 and 0 < nothing["high"] < 1
+    with pytest.raises(ValueError, match="nothing"):
+        share(np.zeros(0, dtype=bool))

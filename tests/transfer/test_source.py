@@ -54,6 +54,10 @@ def test_what_transfer_gained_is_measured_on_equal_examples(tmp_path: Path) -> N
     assert found["transfer_ratio"] == pytest.approx(own / found["scratch"]["mean"])
     assert found["improvement"]["mean"] == pytest.approx(own - found["scratch"]["mean"], abs=1e-9)
     assert found["negative_transfer"]["gap"] == pytest.approx(max(0.0, found["scratch"]["mean"] - own), abs=1e-9)
+    worse = found["negative_transfer"]
+    assert 0 <= worse["low"] <= worse["rate"] <= worse["high"] <= 1
+    assert found["domain_gap"] is None  # no head of the source's predicts the target
+    assert set(found["step_ms"]) == {"transfer", "scratch"} and min(found["step_ms"].values()) > 0
     assert [(point["labels"], point["val_labels"]) for point in found["labels"]["curve"]] == [(10, 10), (20, 20)]
     assert result["data"]["examples"]["val"] == 20
     assert found["labels"]["curve"][1]["scratch"] == found["scratch"]
@@ -68,9 +72,14 @@ def test_the_source_alone_is_no_reference_over_a_head_drawn_at_random(tmp_path: 
     assert found["source_only"] is None
     assert found["source_only_note"] == "the source has no head for the target's outputs"
     assert "source_only-s0" not in labelled(tmp_path / "ten")
-    fitting = json.loads((trained(tmp_path / "two", *options, "data.target=odd") / "result.json").read_text())
+    run = trained(tmp_path / "two", *options, "data.target=odd")
+    fitting = json.loads((run / "result.json").read_text())
     assert fitting["references"]["source_only_note"] == "with the source's head"
     assert 0 <= fitting["references"]["source_only"]["mean"] <= 1
+    source = Path(RunFolder.open(run).config()["transfer"]["source"])
+    here = json.loads((source / "result.json").read_text())["test"]["accuracy"]["mean"]
+    gap = fitting["references"]["domain_gap"]
+    assert gap["mean"] == pytest.approx(here - fitting["references"]["source_only"]["mean"]) and gap["ci95"] > 0
 
 
 def test_several_sources_have_no_reference_of_their_own(source: Path, tmp_path: Path) -> None:
