@@ -25,7 +25,7 @@ from metamtl.engine.inner import Weights
 from metamtl.errors import UsageError
 from metamtl.multitask.base import Combined, Weighting
 from metamtl.multitask.mixing import Mixing, mixing_of
-from metamtl.registry import build
+from metamtl.registry import build, lookup
 from metamtl.sharing.base import Sharing
 
 
@@ -168,6 +168,12 @@ class Families:
             family: {name: id(weight) for name, weight in parts.learner.named_parameters()}
             for family, parts in self.each.items()
         }
+
+
+def shares_above(config: Mapping[str, Any]) -> bool:
+    """Whether families share layers that lie on top of their own networks."""
+    pattern: type[Sharing] = lookup("sharing", config["sharing"]["name"])
+    return pattern.above
 
 
 def build_families(

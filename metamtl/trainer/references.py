@@ -17,13 +17,12 @@ import numpy as np
 
 from metamtl.config.families import family_config
 from metamtl.errors import MetamtlError, UsageError
-from metamtl.registry import lookup
+from metamtl.families import shares_above
 from metamtl.runs.files import write_json
 from metamtl.runs.folder import RunFolder
 from metamtl.runs.lock import held
 from metamtl.runs.metric_names import lower_is_better
 from metamtl.runs.result import Record, Result, Summary, read_episodes, read_result, share, summary
-from metamtl.sharing.base import Sharing
 
 # what may differ between a reference and the config that asks for it
 _FREE = (
@@ -117,8 +116,7 @@ def compared(
 
 def _alone(config: Mapping[str, Any], name: str) -> dict[str, Any]:
     """The config of one family; with the shared layers where they lie above the family's own network."""
-    sharing: type[Sharing] = lookup("sharing", config["sharing"]["name"])
-    if sharing.above:
+    if shares_above(config):
         return {**config, "families": {name: config["families"][name]}}
     return family_config(config, name)
 

@@ -131,7 +131,8 @@ def outcome(run: Path) -> dict[str, Any]:
     """All that a run leaves and that an interruption must not change."""
     last, result = weights(run), json.loads((run / "result.json").read_text())
     del last["progress"]["seconds"], last["progress"]["waited"], last["metrics_position"]
-    del result["train"]["seconds"], result["train"]["tasks_per_second"], result["train"]["data_wait"]
+    for measured in ("seconds", "tasks_per_second", "data_wait", "step_ms"):
+        del result["train"][measured]
     lines = [
         {name: value for name, value in line.items() if not name.startswith("time/")}
         for line in metrics.read(run / "metrics.jsonl")
