@@ -11,16 +11,29 @@ from typing import Any
 
 import torch
 
+LEAST = 0.05  # seconds of each step in a round
+
 
 def alternate(steps: Mapping[str, Callable[[], object]], repeat: int) -> dict[str, float]:
-    """The median milliseconds of each step over `repeat` rounds; every round runs each once, in turn."""
+    """The median milliseconds of each step over `repeat` rounds.
+
+    Every round runs each in turn: once, or as often as `LEAST` seconds take, as a short step after a long one finds its
+    memory cold, and in a run comes after itself.
+    """
     times: dict[str, list[float]] = {name: [] for name in steps}
     for _ in range(repeat):
         for name, step in steps.items():
-            started = time.perf_counter()
-            step()
-            times[name].append(1e3 * (time.perf_counter() - started))
+            times[name].append(1e3 * _seconds(step))
     return {name: statistics.median(found) for name, found in times.items()}
+
+
+def _seconds(step: Callable[[], object]) -> float:
+    started, count = time.perf_counter(), 0
+    while True:
+        step()
+        count += 1
+        if (spent := time.perf_counter() - started) >= LEAST:
+            return spent / count
 
 
 def geometric_mean(values: list[float]) -> float:
