@@ -23,7 +23,7 @@ Time metamtl, and with --peers the peers that are installed, in turn in one run;
 
   --peers           higher, torchopt, learn2learn, torchmeta and JAX where installed; plain loops and vmap always
   --json FILE       write the figures there
-  --repeat N        rounds (5); every round runs each contender once
+  --repeat N        rounds (5); every round runs each contender in turn
   --shapes S1,S6    these shapes alone (engine); KEY=VALUE adds one of your own, by the keys of metamtl train
   --order O         first or second, or both as first,second (engine; second)
   --engine A,B      values of the key engine to time, one contender each, or overrides joined by + (engine; auto)

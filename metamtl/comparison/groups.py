@@ -27,6 +27,8 @@ IGNORED = frozenset(
         "trainer.log_every",
         "trainer.checkpoint_every",
         "eval.gap_episodes",
+        "eval.robustness",
+        "eval.cost",
     }
 )
 

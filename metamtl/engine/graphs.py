@@ -101,8 +101,8 @@ def recording_key(learner: Any, network: Network, batch: TaskBatch) -> Hashable:
     """What a recording depends on beside the numbers of its tensors."""
     shapes = tuple((tuple(tensor.shape), tensor.dtype) for tensor in tensors_of(batch))
     beside = tuple((name, examples.ways) for name, examples in batch.beside.items())
-    trained = tuple(name for name, weight in learner.named_parameters() if weight.requires_grad)
-    return shapes, batch.support.ways, beside, learner.stage, network.transductive, trained
+    weights = tuple((name, id(weight), weight.requires_grad) for name, weight in learner.named_parameters())
+    return shapes, batch.support.ways, beside, learner.stage, network.transductive, weights
 
 
 @contextmanager

@@ -61,7 +61,7 @@ class Traces:
 
     def run(self, function: Function[TaskBatch, Update], learner: Any, network: Network, batch: TaskBatch) -> Update:
         """What `function` gives for the batch, by a trace where there is one to rely on."""
-        key = recording_key(learner, network, batch), tuple(map(id, learner.parameters()))
+        key = recording_key(learner, network, batch)
         if key not in self._shapes and len(self._shapes) == MOST:
             return function(learner, network, batch)
         shape = self._shapes.setdefault(key, _Shape())

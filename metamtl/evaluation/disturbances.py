@@ -20,7 +20,7 @@ NOISE = (0.2, 0.4, 0.6, 0.8, 1.0)  # standard deviations of the inputs
 BLUR = (0.02, 0.03, 0.05, 0.07, 0.1)  # standard deviation of a Gaussian, as a share of the longer side
 ROTATION = (10.0, 20.0, 30.0, 45.0, 60.0)  # degrees, either way
 WRONG_LABELS = (0.2, 0.4)  # shares of the support set
-Disturb = Callable[[Tensor, float, int], Tensor]
+Disturb = Callable[..., Tensor]  # of inputs, a `severity` and a `seed`
 
 
 def noisy(x: Tensor, severity: float, seed: int) -> Tensor:

@@ -16,6 +16,7 @@ from metamtl.build import Parts
 from metamtl.data.examples import ExampleSource
 from metamtl.data.sampler import eval_key
 from metamtl.data.source import IntArray, Split, TaskShape
+from metamtl.data.task import TaskBatch
 from metamtl.engine.world import World
 from metamtl.evaluation.examples import figures_of_examples
 from metamtl.evaluation.features import FeatureTable, worthwhile
@@ -49,13 +50,23 @@ def evaluate_episodes(
     if isinstance(parts.source, ExampleSource):
         episodes = len(parts.source.items(split))
     with torch.no_grad(), parts.testing(), parts.autocast():
-        figures = _figures_of(parts, world, split, episodes)
-        mine: dict[int, dict[str, Tensor]] = {}
-        starts = range(0, episodes, BLOCK)
-        for block, start in enumerate(starts):
-            if block % world.size == world.rank:
-                mine[block] = figures(np.arange(start, min(start + BLOCK, episodes)))
-            after_block(min(start + BLOCK, episodes), episodes)
+        return in_blocks(parts, world, episodes, _figures_of(parts, world, split, episodes), after_block)
+
+
+def in_blocks(
+    parts: Parts,
+    world: World,
+    count: int,
+    figures: Callable[[IntArray], dict[str, Tensor]],
+    after_block: Callable[[int, int], None] = lambda done, of: None,
+) -> EpisodeFigures:
+    """What `figures` gives for `count` episodes or examples, by their numbers, block by block, on every process."""
+    mine: dict[int, dict[str, Tensor]] = {}
+    starts = range(0, count, BLOCK)
+    for block, start in enumerate(starts):
+        if block % world.size == world.rank:
+            mine[block] = figures(np.arange(start, min(start + BLOCK, count)))
+        after_block(min(start + BLOCK, count), count)
     blocks = {block: found for part in world.gather(mine) for block, found in part.items()}
     found = {
         name: np.concatenate([blocks[block][name].double().numpy() for block in range(len(starts))])
@@ -69,18 +80,22 @@ def _figures_of(parts: Parts, world: World, split: Split, episodes: int) -> Call
         items = parts.source.items(split)
         return lambda numbers: figures_of_examples(parts, items[numbers])
     shape = parts.test_shape
-    key = eval_key(parts.config["eval"]["seed"], parts.source, split, shape)
     if worthwhile(parts, split, shape, episodes):
         table = FeatureTable(parts, split, world)
+        key = eval_key(parts.config["eval"]["seed"], parts.source, split, shape)
         return lambda numbers: table.figures(split, shape, numbers, key)
+    return lambda numbers: figures_of_episodes(parts, split, numbers)
 
-    def run(numbers: IntArray) -> dict[str, Tensor]:
-        arrays = parts.source.episodes(split, shape, numbers, key)
-        found = parts.engine.evaluate([parts.preparation.batch(group) for group in arrays])
-        place = torch.from_numpy(np.argsort(np.concatenate([group.episodes for group in arrays]), kind="stable"))
-        return {name: values.cpu()[place] for name, values in found.items()}
 
-    return run
+def figures_of_episodes(
+    parts: Parts, split: Split, numbers: IntArray, change: Callable[[TaskBatch], TaskBatch] = lambda batch: batch
+) -> dict[str, Tensor]:
+    """Loss and metrics [n] of the test's episodes `numbers`; `change` is made of their tasks."""
+    key = eval_key(parts.config["eval"]["seed"], parts.source, split, parts.test_shape)
+    arrays = parts.source.episodes(split, parts.test_shape, numbers, key)
+    found = parts.engine.evaluate([change(parts.preparation.batch(group)) for group in arrays])
+    place = torch.from_numpy(np.argsort(np.concatenate([group.episodes for group in arrays]), kind="stable"))
+    return {name: values.cpu()[place] for name, values in found.items()}
 
 
 def summaries(parts: Parts, figures: EpisodeFigures) -> dict[str, Summary]:

@@ -70,7 +70,7 @@ def _tested_one(parts: Parts, world: World, after_block: Heard) -> tuple[Record,
     if choices:
         record["choices"] = choices
     if options["robustness"]:
-        record["robustness"] = robustness(parts, split, options["robustness"])
+        record["robustness"] = robustness(parts, world, split, options["robustness"])
     if options["cost"]:
         record["cost"] = cost_of(parts)
     # a shape that the meta-train classes cannot make has no gap

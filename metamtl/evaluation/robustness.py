@@ -12,7 +12,6 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -21,29 +20,28 @@ from metamtl.build import Parts
 from metamtl.data.dense import Boxes, Segmentation
 from metamtl.data.examples import ExampleSource
 from metamtl.data.family import Classification
-from metamtl.data.sampler import eval_key
-from metamtl.data.source import Split
-from metamtl.data.task import TaskBatch, on_each
+from metamtl.data.source import IntArray, Split
+from metamtl.data.task import Examples, TaskBatch, Tensors, on_each
+from metamtl.engine.world import World
 from metamtl.evaluation.disturbances import INPUTS, WRONG_LABELS, mislabelled
 from metamtl.evaluation.examples import figures_of_examples
-from metamtl.evaluation.ratios import with_ratios
-from metamtl.runs.result import Summary, summary
+from metamtl.evaluation.protocol import figures_of_episodes, in_blocks, summaries
+from metamtl.runs.result import Summary
 
-_AT_ONCE = 100  # episodes, or examples
-Inputs = Callable[[Tensor, int], Tensor]  # queries, or examples, and a seed
-Labels = Callable[[TaskBatch, int], TaskBatch]  # tasks and a seed
+Inputs = Callable[..., Tensor]  # of queries, or examples, and a `seed`
+Labels = Callable[..., Examples]  # of support sets and a `seed`
 
 
-def robustness(parts: Parts, split: Split, count: int) -> dict[str, list[dict[str, Any]]]:
+def robustness(parts: Parts, world: World, split: Split, count: int) -> dict[str, list[dict[str, Any]]]:
     """By disturbance, the family's metric over `count` episodes (or examples) at each severity, the first undisturbed.
 
     Each point has `severity` and the metric's mean, ci95 and episodes. Empty where nothing can be disturbed.
     """
     found: dict[str, list[dict[str, Any]]] = {}
     with torch.no_grad(), parts.testing(), parts.autocast():
-        plain = {"severity": 0.0, **_figure(parts, split, count)}
+        plain = {"severity": 0.0, **_figure(parts, world, split, count)}
         for name, severity, inputs, labels in _disturbances(parts):
-            point = {"severity": severity, **_figure(parts, split, count, inputs, labels)}
+            point = {"severity": severity, **_figure(parts, world, split, count, inputs, labels)}
             found.setdefault(name, [plain]).append(point)
     return found
 
@@ -53,10 +51,10 @@ def _disturbances(parts: Parts) -> Iterator[tuple[str, float, Inputs, Labels]]:
     for name in _of_inputs(parts):
         disturb, severities = INPUTS[name]
         for severity in severities:
-            yield name, severity, partial(_disturbed, disturb, severity), _as_they_are
+            yield name, severity, partial(disturb, severity=severity), _as_they_are
     if isinstance(parts.family, Classification) and not parts.source.labelled:
         for share in WRONG_LABELS:
-            yield "support_labels", share, _as_they_are, partial(_mislabelled, share)
+            yield "support_labels", share, _as_they_are, partial(mislabelled, share=share)
 
 
 def _of_inputs(parts: Parts) -> Sequence[str]:
@@ -69,54 +67,41 @@ def _of_inputs(parts: Parts) -> Sequence[str]:
     return ("noise", "blur") if isinstance(parts.family, Segmentation | Boxes) else ("noise", "blur", "rotation")
 
 
-def _disturbed(disturb: Any, severity: float, x: Tensor, seed: int) -> Tensor:
-    found: Tensor = disturb(x, severity, seed)
-    return found
-
-
-def _mislabelled(share: float, batch: TaskBatch, seed: int) -> TaskBatch:
-    return replace(batch, support=mislabelled(batch.support, share, seed))
-
-
-def _as_they_are(given: Any, seed: int) -> Any:
+def _as_they_are(given: Any, *, seed: int) -> Any:
     return given
 
 
 def _figure(
-    parts: Parts, split: Split, count: int, inputs: Inputs = _as_they_are, labels: Labels = _as_they_are
+    parts: Parts,
+    world: World,
+    split: Split,
+    count: int,
+    inputs: Inputs = _as_they_are,
+    labels: Labels = _as_they_are,
 ) -> Summary:
     """The family's metric over the first tasks of the test, or examples of the split."""
-    of = (
-        _of_examples(parts, split, count, inputs)
-        if parts.source.labelled
-        else _of_tasks(parts, split, count, inputs, labels)
-    )
-    every = list(of)
-    found = {name: torch.cat([each[name].cpu() for each in every]).double().numpy() for name in every[0]}
-    if parts.source.labelled:
-        found = with_ratios(found, parts.family.ratios)
-    values = found[parts.family.metric]
-    return summary(values[~np.isnan(values)])
+    source = parts.source
+    if isinstance(source, ExampleSource):
+        items = source.items(split)[:count]
+
+        def figures(numbers: IntArray) -> dict[str, Tensor]:
+            return figures_of_examples(parts, items[numbers], lambda x: _every(inputs, x, int(numbers[0])))
+
+        count = len(items)
+    else:
+
+        def figures(numbers: IntArray) -> dict[str, Tensor]:
+            return figures_of_episodes(parts, split, numbers, lambda batch: _changed(batch, inputs, labels, numbers[0]))
+
+    return summaries(parts, in_blocks(parts, world, count, figures))[parts.family.metric]
 
 
-def _of_tasks(parts: Parts, split: Split, count: int, inputs: Inputs, labels: Labels) -> Iterator[dict[str, Tensor]]:
-    key = eval_key(parts.config["eval"]["seed"], parts.source, split, parts.test_shape)
-    for start in range(0, count, _AT_ONCE):
-        numbers = np.arange(start, min(start + _AT_ONCE, count))
-        for group in parts.source.episodes(split, parts.test_shape, numbers, key):
-            batch = labels(parts.preparation.batch(group), start)
-            assert isinstance(batch.query.x, Tensor)
-            query = replace(batch.query, x=inputs(batch.query.x, start))
-            yield parts.engine.evaluate([replace(batch, query=query)])
+def _changed(batch: TaskBatch, inputs: Inputs, labels: Labels, first: int) -> TaskBatch:
+    seed = int(first)
+    query = replace(batch.query, x=_every(inputs, batch.query.x, seed))
+    return replace(batch, support=labels(batch.support, seed=seed), query=query)
 
 
-def _of_examples(parts: Parts, split: Split, count: int, inputs: Inputs) -> Iterator[dict[str, Tensor]]:
-    assert isinstance(parts.source, ExampleSource)
-    items = parts.source.items(split)[:count]
-    for start in range(0, len(items), _AT_ONCE):
-        yield figures_of_examples(parts, items[start : start + _AT_ONCE], partial(_every, inputs, start))
-
-
-def _every(inputs: Inputs, seed: int, x: Any) -> Any:
+def _every(inputs: Inputs, x: Tensors, seed: int) -> Tensors:
     """Each part of an example that is of numbers."""
-    return on_each(x, lambda tensor: inputs(tensor, seed) if tensor.is_floating_point() else tensor)
+    return on_each(x, lambda tensor: inputs(tensor, seed=seed) if tensor.is_floating_point() else tensor)

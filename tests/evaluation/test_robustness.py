@@ -81,7 +81,7 @@ def test_labels_are_exchanged_between_classes(ways: int, shots: int, share: floa
 
 def test_the_first_point_is_the_test_itself_and_the_others_are_of_the_same_tasks() -> None:
     parts = built(*LETTERS).first
-    found = robustness.robustness(parts, "test", 6)
+    found = robustness.robustness(parts, World(0, 1), "test", 6)
     clean = evaluate_episodes(parts, World(0, 1), "test", 6)["accuracy"]
     assert list(found) == ["noise", "blur", "rotation", "support_labels"]
     for name, points in found.items():
@@ -89,7 +89,7 @@ def test_the_first_point_is_the_test_itself_and_the_others_are_of_the_same_tasks
         severities = WRONG_LABELS if name == "support_labels" else INPUTS[name][1]
         assert [point["severity"] for point in points[1:]] == list(severities)
         assert all(point["episodes"] == 6 and 0 <= point["mean"] <= 1 for point in points)
-    assert robustness.robustness(parts, "test", 6) == found
+    assert robustness.robustness(parts, World(0, 1), "test", 6) == found
 
 
 def test_only_queries_are_disturbed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -101,7 +101,7 @@ def test_only_queries_are_disturbed(monkeypatch: pytest.MonkeyPatch) -> None:
         return original(batches)
 
     monkeypatch.setattr(parts.engine, "evaluate", evaluate)
-    robustness.robustness(parts, "test", 3)
+    robustness.robustness(parts, World(0, 1), "test", 3)
     first, noise, *_, last = seen
     assert torch.equal(noise.support.x, first.support.x) and torch.equal(noise.support.labels, first.support.labels)
     assert not torch.equal(noise.query.x, first.query.x) and torch.equal(noise.query.labels, first.query.labels)
@@ -116,7 +116,7 @@ def test_only_queries_are_disturbed(monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 def test_what_can_be_done_follows_from_the_data(options: tuple[str, ...], kinds: list[str]) -> None:
-    assert list(robustness.robustness(built(*options).first, "test", 20)) == kinds
+    assert list(robustness.robustness(built(*options).first, World(0, 1), "test", 20)) == kinds
 
 
 def test_the_result_and_a_picture_have_them(tmp_path: Path) -> None:
