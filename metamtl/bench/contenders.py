@@ -35,19 +35,20 @@ RIGHT = 1e-6  # relative, in float64
 CHECKED = 2  # tasks on which a peer is run in float64
 
 
-def names(engines: Sequence[str], peers: bool, order: str) -> list[str]:
+def names(engines: Sequence[str], peers: bool, order: str, device: str = "cpu") -> list[str]:
     """The contenders of a run; `engines` are values of the key `engine`, or overrides joined by `+`."""
     typed = [engine if "=" in engine else f"engine={engine}" for engine in engines]
     ours = [OURS if engine == "engine=auto" else f"{OURS} {engine}" for engine in typed]
-    return [*ours, *(name for name in PEERS if peers and available(name, order))]
+    return [*ours, *(name for name in PEERS if peers and available(name, order, device))]
 
 
-def available(peer: str, order: str) -> bool:
-    """Whether the peer is installed and computes gradients of this order."""
+def available(peer: str, order: str, device: str = "cpu") -> bool:
+    """Whether the peer is installed and computes gradients of this order, there."""
     module, package = PEERS[peer]
     if importlib.util.find_spec(package) is None:
         return False
-    return order in getattr(import_module(f"{__package__}.peers.{module}"), "ORDERS", (order,))
+    adapter = import_module(f"{__package__}.peers.{module}")
+    return order in getattr(adapter, "ORDERS", (order,)) and device in getattr(adapter, "DEVICES", (device,))
 
 
 def stepper(who: str, problem: Problem) -> AbstractContextManager[Step]:
@@ -59,7 +60,7 @@ def stepper(who: str, problem: Problem) -> AbstractContextManager[Step]:
 
 def reference(shape: Shape, order: str) -> Weights:
     """The mean meta-gradient in float64: of the plain loop where there is one, else of the engine's own."""
-    problem = make_problem(shape, order, "trainer.precision=float64", "engine=loop")
+    problem = make_problem(shape, order, "trainer.precision=float64", "engine=loop", "trainer.device=cpu")
     plain = problem.plain(torch.float64)
     return problem.meta_gradient() if plain is None else loop.gradient(plain)
 

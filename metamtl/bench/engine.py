@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TypedDict
 
-from metamtl.bench.contenders import is_right, names, reference, settled
+from metamtl.bench.contenders import APART, is_right, names, reference, settled
 from metamtl.bench.measure import alternate
 from metamtl.bench.memory import peak_mb
 from metamtl.bench.problem import distance, make_problem
@@ -43,6 +43,7 @@ class EngineBench:
     peers: bool
     repeat: int
     memory: Sequence[str]
+    device: str = "cpu"
 
     def run(self, report: Reporter) -> list[Row]:
         """All rows, told to `report` shape by shape."""
@@ -61,7 +62,7 @@ class EngineBench:
         wanted = reference(shape, order)
         rows, steps = [], {}
         with ExitStack() as stack:
-            for who in names(self.engines, self.peers, order):
+            for who in names(self.engines, self.peers, order, self.device):
                 steps[who] = stack.enter_context(settled(who, problem))
                 error = distance(steps[who](), wanted)  # the first step, which compiles, is not timed
                 rows.append(
@@ -82,6 +83,9 @@ class EngineBench:
     def _with_memory(self, shape: Shape, rows: list[Row]) -> list[Row]:
         found: list[Row] = []
         for row in rows:
+            if self.device != "cpu" and row["who"] in APART:  # torch does not know of its memory
+                found.append(row)
+                continue
             own = row["inner_steps"]
             found.append({**row, "peak_mb": peak_mb(shape, row["order"], row["who"], None)})
             for steps in INNER_STEPS if own is not None else ():

@@ -31,6 +31,8 @@ def _seconds(step: Callable[[], object]) -> float:
     started, count = time.perf_counter(), 0
     while True:
         step()
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()  # a step has ended when its gradient is there
         count += 1
         if (spent := time.perf_counter() - started) >= LEAST:
             return spent / count
@@ -49,6 +51,7 @@ def machine() -> dict[str, Any]:
         "system": platform.platform(),
         "python": platform.python_version(),
         "threads": torch.get_num_threads(),
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         "versions": {name: found for name in packages if (found := _version(name))},
     }
 

@@ -1,7 +1,8 @@
 """Peak memory of one meta-gradient, in a process of its own: what the first step needs above what was there before it.
 
 Linux keeps each process's highest resident size and can set it back, so the peak of the step alone is read, and of all
-processes that take part, added up. Elsewhere it is what the process's highest size has grown by.
+processes that take part, added up. Elsewhere it is what the process's highest size has grown by. Of a GPU's memory
+torch keeps count.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ import subprocess
 import sys
 from importlib import import_module
 from pathlib import Path
+
+import torch
 
 from metamtl.bench.shapes import Shape
 from metamtl.errors import MetamtlError
@@ -37,7 +40,13 @@ def _measured(task: str) -> float:
 
     name, overrides, image, order, who, extra = json.loads(task)
     shape = Shape(name, tuple(overrides), None if image is None else tuple(image))
-    with stepper(who, make_problem(shape, order, *extra)) as step:
+    problem = make_problem(shape, order, *extra)
+    with stepper(who, problem) as step:
+        if problem.device.type == "cuda":
+            at_first = torch.cuda.memory_allocated()
+            torch.cuda.reset_peak_memory_stats()
+            step()
+            return (torch.cuda.max_memory_allocated() - at_first) / 1e6
         before = {pid: _kilobytes(pid, "VmRSS") for pid in _family()} if PROC.is_dir() else {}
         highest = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         for pid in before:

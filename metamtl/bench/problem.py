@@ -50,6 +50,11 @@ class Plain:
         return len(self.tasks[0])
 
     @property
+    def device(self) -> torch.device:
+        """Where the tasks lie."""
+        return self.tasks[0].device
+
+    @property
     def dtype(self) -> torch.dtype:
         """The type of the arithmetic."""
         return self.tasks[0].dtype
@@ -71,6 +76,11 @@ class Problem:
         steps = self.parts.config["algo"].get("inner_steps")
         return None if steps is None else int(steps)
 
+    @property
+    def device(self) -> torch.device:
+        """Where it is computed."""
+        return self.parts.device
+
     def meta_gradient(self) -> Weights:
         """The mean meta-gradient, by the call that training makes."""
         update = self.parts.engine.meta_gradient([self.batch])
@@ -81,18 +91,17 @@ class Problem:
         config, network = self.parts.config, _plain_network(self.parts)
         if network is None:
             return None
-        some = self.batch.part(slice(0, tasks)).to(torch.device("cpu"), dtype)
+        some = self.batch.part(slice(0, tasks)).to(self.device, dtype)
         sets = (some.support.x, some.support.labels, some.query.x, some.query.labels)
         assert isinstance(sets[0], Tensor) and isinstance(sets[2], Tensor)
         algo = config["algo"]
-        return Plain(
-            network.to(dtype), (sets[0], sets[1], sets[2], sets[3]), algo["inner_steps"], algo["inner_lr"], self.order
-        )
+        network, four = network.to(self.device, dtype), (sets[0], sets[1], sets[2], sets[3])
+        return Plain(network, four, algo["inner_steps"], algo["inner_lr"], self.order)
 
 
 def make_problem(shape: Shape, order: str, *extra: str) -> Problem:
     """The shape with overrides of its own and `extra` ones; UsageError where tasks of an update differ in size."""
-    config = compose([*shape.overrides, *_order(shape, order), "trainer.device=cpu", *extra])
+    config = compose(["trainer.device=cpu", *shape.overrides, *_order(shape, order), *extra])
     source = open_source(config) if shape.image is None else RandomImages(shape.image)
     for size in ("ways", "shots"):
         if not isinstance(getattr(task_shape(config["trainer"]["task"]), size), int):
@@ -167,5 +176,6 @@ class PlainMLP(nn.Module):
 
 def distance(found: Weights, wanted: Weights) -> float:
     """Of two gradients over all tensors, as a share of the wanted one's length."""
-    apart = sum(float((found[name].double() - wanted[name].double()).square().sum()) for name in wanted)
-    return float((apart / sum(float(tensor.double().square().sum()) for tensor in wanted.values())) ** 0.5)
+    found = {name: found[name].double().cpu() - tensor.double().cpu() for name, tensor in wanted.items()}
+    apart, length = (sum(float(g.double().square().sum()) for g in of.values()) for of in (found, wanted))
+    return float((apart / length) ** 0.5)

@@ -33,18 +33,19 @@ def engine(
     overrides: Sequence[str],
     peers: bool,
     repeat: int,
+    device: str,
 ) -> dict[str, Any]:
     """The rows of the suite `engine`, and its means."""
     from metamtl.bench.shapes import OWN, SHAPES, shapes_of
 
-    chosen = shapes_of(shapes, overrides)
+    chosen = shapes_of(shapes, overrides, device)
     if wrong := [name for name in memory if name not in (*SHAPES, OWN, "all", "none")]:
         raise UsageError(f"--memory={wrong[0]}: no such shape; there are {', '.join(SHAPES)}, {OWN}, all and none.")
     from metamtl.bench.engine import EngineBench
     from metamtl.bench.report import Reporter, summaries
 
     reporter = Reporter(say)
-    bench = EngineBench(chosen, orders, engines, peers, repeat, memory)
+    bench = EngineBench(chosen, orders, engines, peers, repeat, memory, device)
     rows = bench.run(reporter)
     found = summaries(rows)
     for summary in found:

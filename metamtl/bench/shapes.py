@@ -7,7 +7,7 @@ Arithmetic does not depend on what a picture shows, and random numbers are the s
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -60,18 +60,19 @@ SHAPES = {
 }
 
 
-def shapes_of(names: Sequence[str], overrides: Sequence[str]) -> list[Shape]:
+def shapes_of(names: Sequence[str], overrides: Sequence[str], device: str = "cpu") -> list[Shape]:
     """The shapes named, then the one that the user's overrides make; all of them where neither is given.
 
-    UsageError for a name that there is not.
+    They are computed on `device`. UsageError for a name that there is not.
     """
     if wrong := [name for name in names if name not in SHAPES]:
         raise UsageError(f"--shapes={wrong[0]}: no such shape; there are {', '.join(SHAPES)}.")
     chosen = [SHAPES[name] for name in names or ([] if overrides else SHAPES)]
-    if not overrides:
-        return chosen
-    has_algo = any(override.startswith("algo=") for override in overrides)
-    return [*chosen, Shape(OWN, (*([] if has_algo else ["algo=maml"]), *overrides))]
+    if overrides:
+        has_algo = any(override.startswith("algo=") for override in overrides)
+        chosen.append(Shape(OWN, (*([] if has_algo else ["algo=maml"]), *overrides)))
+    there = [] if device == "cpu" else [f"trainer.device={device}"]
+    return [replace(shape, overrides=(*there, *shape.overrides)) for shape in chosen]
 
 
 class RandomImages(Source):

@@ -11,6 +11,7 @@ from metamtl.errors import UsageError
 
 SUITES = ("engine", "data", "eval", "startup")
 ORDERS = ("first", "second")
+DEVICES = ("cpu", "cuda")
 
 HELP = """usage: metamtl bench engine|data|eval|startup [--peers] [--json FILE] [KEY=VALUE ...]
 
@@ -27,6 +28,7 @@ Time metamtl, and with --peers the peers that are installed, in turn in one run;
   --shapes S1,S6    these shapes alone (engine); KEY=VALUE adds one of your own, by the keys of metamtl train
   --order O         first or second, or both as first,second (engine; second)
   --engine A,B      values of the key engine to time, one contender each, or overrides joined by + (engine; auto)
+  --device NAME     cpu, or cuda for the GPU (engine; cpu)
   --memory S1,S3    shapes whose peak memory is measured at 1, 5 and 10 inner steps, or all, or none (engine; S2)
 
 examples:
@@ -51,6 +53,7 @@ def main(arguments: Sequence[str]) -> int:
             overrides=parsed.overrides,
             peers=parsed.peers,
             repeat=parsed.repeat,
+            device=parsed.device,
         )
     else:
         figures = run.other(parsed.suite, parsed.overrides, parsed.peers, parsed.repeat)
@@ -74,13 +77,15 @@ def _parsed(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--shapes", type=_words, default=[])
     parser.add_argument("--order", type=_words, default=["second"])
     parser.add_argument("--engine", type=_words, default=["auto"])
+    parser.add_argument("--device", default="cpu")
     parser.add_argument("--memory", type=_words, default=["S2"])
     parsed = parser.parse_intermixed_args(list(arguments))
     problems = [f"{word}: overrides are KEY=VALUE." for word in parsed.overrides if "=" not in word]
     problems += [f"--order={word}: choose first or second." for word in parsed.order if word not in ORDERS]
+    problems += [f"--device={parsed.device}: choose cpu or cuda."] if parsed.device not in DEVICES else []
     problems += [f"--repeat={parsed.repeat}: at least 1."] if parsed.repeat < 1 else []
     if parsed.suite != "engine":
-        given = {word.split("=")[0] for word in arguments} & {"--shapes", "--order", "--engine", "--memory"}
+        given = {word.split("=")[0] for word in arguments} & {"--shapes", "--order", "--engine", "--device", "--memory"}
         problems += [f"{flag} is of the suite engine alone." for flag in sorted(given)]
     if parsed.json is not None and not parsed.json.expanduser().absolute().parent.is_dir():
         problems.append(f"--json={parsed.json}: there is no such folder.")

@@ -24,6 +24,8 @@ from metamtl.backbones.vectorised import OfTasks, channels_last
 from metamtl.engine.maps import Pair, pair, pixels, unread
 
 KERNEL_CALL = 3e6  # multiplications of a task below which one product of all tasks is faster (measured, one core)
+POSITIONS = 1024  # added up by one product on a GPU
+PATCHES_ON_A_GPU = 1e7  # numbers in a task's patches up to which it is faster there (measured, an H100)
 
 
 class Geometry(NamedTuple):
@@ -108,11 +110,13 @@ def _is_small(maps: Tensor, w: Tensor, geometry: Geometry) -> bool:
     """Whether one product of all tasks is faster than a call of a kernel for each.
 
     It is where a task's multiplications are few, or patches of the inputs are much smaller than the outputs, as those
-    of grey images are.
+    of grey images are; on a GPU, which kernels of one task do not fill, unless patches take a lot of memory.
     """
     rows, columns = geometry.outputs
     outputs, patch = w.shape[1], w[0, 0].numel()
-    return len(maps) > 1 and (maps.shape[1] * rows * columns * outputs * patch < KERNEL_CALL or 3 * patch <= outputs)
+    numbers = maps.shape[1] * rows * columns * patch
+    few = numbers <= PATCHES_ON_A_GPU if maps.is_cuda else numbers * outputs < KERNEL_CALL or 3 * patch <= outputs
+    return len(maps) > 1 and few
 
 
 def _outputs(x: Tensor, w: Tensor, geometry: Geometry) -> Tensor:
@@ -139,8 +143,7 @@ def _weight_slope(x: Tensor, g: Tensor, geometry: Geometry) -> Tensor:
     shape = g.shape[2], x.shape[2], *geometry.kernel
     w = unread(g, shape)
     if _is_small(g, w[None], geometry):
-        # in this order the longer side of the result is the one that MKL works on at once: 4 times as fast
-        slope = (_patches(x, geometry).mT @ pixels(g).flatten(1, 2)).mT.contiguous()
+        slope = _products(_patches(x, geometry), pixels(g).flatten(1, 2)).mT.contiguous()
         return slope.view(len(x), shape[0], *geometry.kernel, shape[1]).movedim(-1, 2)
     return torch.stack([_native_slope(g, x, w, geometry, 1) for x, g in zip(x, g, strict=True)])
 
@@ -188,6 +191,22 @@ def _folded(patches: Tensor, count: int, geometry: Geometry) -> Tensor:
     return padded[:, :, rows : rows + height, columns : columns + width].movedim(-1, 2)
 
 
+def _products(patches: Tensor, g: Tensor) -> Tensor:
+    """Sums over positions [T, K L C, O] of patches [T, P, K L C] times slopes [T, P, O].
+
+    In this order the longer side of the result is the one that MKL works on at once: 4 times as fast. A GPU's kernels
+    add up all positions one after another: of a few at a time, more digits are right and more of the GPU is busy.
+    """
+    return _in_parts(patches, g, POSITIONS) if g.is_cuda else patches.mT @ g
+
+
+def _in_parts(patches: Tensor, g: Tensor, positions: int) -> Tensor:
+    parts = -(-g.shape[1] // positions)
+    more = (0, 0, 0, -g.shape[1] % parts)
+    patches, g = (F.pad(t, more).view(len(t), parts, -1, t.shape[2]) for t in (patches, g))
+    return (patches.mT @ g).sum(1)
+
+
 def _rows(w: Tensor) -> Tensor:
     """Weights as [T, O, K L C]."""
     return w.movedim(2, -1).flatten(2)
@@ -219,7 +238,7 @@ def convolved(
     plain = groups == 1 and pair(dilation) == (1, 1) and not isinstance(padding, str)
     fits = plain and input.dim() == weight.dim() == 4 and input.shape[1] == weight.shape[1]
     fits = fits and input.dtype == weight.dtype and not input.is_complex() and (bias is None or _fits(bias, weight))
-    if not fits or torch.is_autocast_enabled("cpu"):
+    if not fits or torch.is_autocast_enabled(input.device.type):
         return None
     sides, kernel = (input.shape[2], input.shape[3]), (weight.shape[2], weight.shape[3])
     geometry = Geometry(pair(stride), pair(padding), sides, kernel)

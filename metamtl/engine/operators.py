@@ -24,13 +24,17 @@ _OWN: Mapping[Any, Callable[..., Tensor | None]] = {
     F.max_pool2d: pooled,
     torch.max_pool2d: pooled,
 }
+_BY_DEVICE: Mapping[str, Mapping[Any, Callable[..., Tensor | None]]] = {
+    "cpu": _OWN,
+    "cuda": {F.conv2d: convolved},  # the others take as long as torch's there (measured)
+}
 
 
 class Operators(TorchFunctionMode):
     """While it is entered, convolutions, rectifiers and max-pooling are the engine's, in whatever module called.
 
-    What an operator leaves to torch, for which it gives None, other devices and functions under transforms of
-    torch.func that a learner takes itself, vectorised or not, stay as they are.
+    On a GPU convolutions are. What an operator leaves to torch, for which it gives None, other devices and functions
+    under transforms of torch.func that a learner takes itself, vectorised or not, stay as they are.
     """
 
     def __torch_function__(
@@ -38,15 +42,18 @@ class Operators(TorchFunctionMode):
     ) -> Any:
         """Calls the function, or what takes its place."""
         named = named or {}
-        own = _OWN.get(function)
         # under other transforms torch's own: these have no derivatives forward
-        if own is not None and _is_cpu(*arguments, **named) and not is_transformed():
+        own = _own(function, *arguments, **named) if function in _OWN and not is_transformed() else None
+        if own is not None:
             found = own(*arguments, **named)
             if found is not None:
                 return found
         return function(*arguments, **named)
 
 
-def _is_cpu(first: Any = None, *others: Any, input: Any = None, **named: Any) -> bool:
+def _own(
+    function: Any, first: Any = None, *others: Any, input: Any = None, **named: Any
+) -> Callable[..., Tensor | None] | None:
+    """What takes the function's place on the device of its first argument."""
     tensor = input if first is None else first
-    return isinstance(tensor, Tensor) and tensor.device.type == "cpu"
+    return _BY_DEVICE.get(tensor.device.type, {}).get(function) if isinstance(tensor, Tensor) else None

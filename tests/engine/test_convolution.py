@@ -128,3 +128,9 @@ def test_complex_numbers_have_torchs_derivative(how: str) -> None:
 def test_what_torch_refuses_is_refused_in_its_words(arguments: tuple[Any, ...], said: str, how: str) -> None:
     with pytest.raises(RuntimeError, match=said):
         convolved(how, *arguments)
+
+
+@pytest.mark.parametrize("positions", [1, 3, 4, 10, 11])
+def test_sums_in_parts_are_sums(positions: int) -> None:
+    patches, g = drawn(2, 10, 6), drawn(2, 10, 3, seed=1)
+    assert torch.allclose(convolution._in_parts(patches, g, positions), patches.mT @ g, rtol=1e-12)

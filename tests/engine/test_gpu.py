@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 
+from metamtl.engine import convolution
 from metamtl.engine.graphs import Graphs, _Changing
 from metamtl.engine.plan import How, Memory, usual_plan
 from metamtl.errors import UsageError
@@ -49,6 +50,18 @@ def test_it_agrees_with_the_processor(how: How, memory: Memory) -> None:
         for _ in range(2):  # a recording, and its replay
             found = meta_gradient(engine, there)
             assert_close({name: g.cpu() for name, g in found.items()}, wanted)
+
+
+@on_a_gpu
+@pytest.mark.parametrize("numbers", (0, 10**12))
+def test_large_and_small_convolutions_agree_with_the_processor(monkeypatch: pytest.MonkeyPatch, numbers: int) -> None:
+    monkeypatch.setattr(convolution, "PATCHES_ON_A_GPU", numbers)
+    for backbone in (POOLED, STRIDED, RESIDUAL):
+        learner, batch = learner_of(maml(), backbone, "batch"), batch_of(backbone.shape)
+        wanted = meta_gradient(engine_of(learner, "loop"), batch)
+        engine = engine_of(learner.to(GPU), "vmap")
+        found = meta_gradient(engine, batch.map(lambda tensor: tensor.to(GPU)))
+        assert_close({name: g.cpu() for name, g in found.items()}, wanted)
 
 
 @on_a_gpu

@@ -15,6 +15,8 @@ from torch import Tensor
 from metamtl.bench.peers.loop import gradient
 from metamtl.bench.problem import Plain, Weights
 
+DEVICES = ("cpu",)
+
 
 @contextmanager
 def stepper(plain: Plain) -> Iterator[Callable[[], Weights]]:
