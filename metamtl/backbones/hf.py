@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from metamtl.backbones.norm import NormKind
+from metamtl.backbones.recall import Recall
 from metamtl.data.pretrained import model_folder
 from metamtl.data.torchmeta_shim import declare_operators
 from metamtl.errors import UsageError
@@ -44,6 +45,7 @@ class PretrainedEncoder(nn.Module):
         self.projection = nn.Identity() if projection is None else nn.Linear(width, projection)
         self.features = width if projection is None else projection
         self.frozen, self.of_words = frozen, False
+        self._recall = {of_words: Recall() for of_words in (False, True)}
         longest = self._longest(input_shape[0])
         if input_shape[0] > longest:
             raise UsageError(f"data.length={input_shape[0]}: backbone.model={model} reads {longest} pieces at most.")
@@ -63,13 +65,27 @@ class PretrainedEncoder(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Features of pieces x [N, L]."""
-        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
-            states = self._states(x)
-        if not self.of_words:
-            mask = (x > 0).to(states.dtype).unsqueeze(2)
-            states = (states * mask).sum(1) / mask.sum(1).clamp(min=1)
-        features: Tensor = self.projection(states)
+        recall = self._recall[self.of_words]
+        if self.frozen and recall.serves(x, self.encoder):
+            encoded = recall.outputs(x, self._encoded, self.encoder)
+        else:
+            with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
+                encoded = self._encoded(x)
+        features: Tensor = self.projection(encoded)
         return features
+
+    @property
+    def constants(self) -> list[str]:
+        """The names of weights by which no pass takes slopes."""
+        return [f"encoder.{name}" for name, _ in self.encoder.named_parameters()] if self.frozen else []
+
+    def _encoded(self, x: Tensor) -> Tensor:
+        """What the encoder makes of sentences [N, width], or of their words [N, L, width]."""
+        states = self._states(x)
+        if self.of_words:
+            return states
+        mask = (x > 0).to(states.dtype).unsqueeze(2)
+        return (states * mask).sum(1) / mask.sum(1).clamp(min=1)
 
     def _states(self, x: Tensor) -> Tensor:
         """Last states [N, L, width]."""

@@ -83,6 +83,12 @@ class Network(nn.Module):
         return outputs
 
     @property
+    def constants(self) -> set[str]:
+        """The names of weights by which no pass takes slopes: a frozen encoder's."""
+        places = self.backbone.named_modules(prefix="backbone")
+        return {f"{place}.{name}" for place, module in places for name in getattr(module, "constants", ())}
+
+    @property
     def depends_on_batch(self) -> bool:
         """Whether the features of an example change with the examples it is passed with, or with the task."""
         return self.norm == "batch" or (self.norm == "running" and self.training) or self.film is not None

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from metamtl.backbones.recall import anew
 from metamtl.build import Parts
 from metamtl.data.examples import ExampleSource
 from metamtl.data.sampler import eval_key
@@ -33,7 +34,8 @@ def cost_of(parts: Parts) -> Cost:
         once = _example(parts) if isinstance(parts.source, ExampleSource) else _task(parts)
         with FlopCounterMode(display=False) as counter:
             once()
-        seconds = [_timed(parts, once) for _ in range(REPEAT)]
+        with anew():  # a new task's examples have not come before
+            seconds = [_timed(parts, once) for _ in range(REPEAT)]
     return Cost(
         flops=int(counter.get_total_flops()), latency_ms=1e3 * statistics.median(seconds), peak_mb=_peak_mb(parts)
     )

@@ -74,3 +74,11 @@ def test_the_query_set_does_not_teach() -> None:
     other = type(batch)(batch.support, batch.query.map(lambda t: t.flip(1)), batch.number)
     found, wanted = (engine_of(learner).meta_gradient([tasks]).gradient for tasks in (other, batch))
     assert all(torch.equal(found[name], g) for name, g in wanted.items())
+
+
+def test_weights_that_are_not_trained_have_no_displacement_in_an_update() -> None:
+    learner, batch = reptile(), Blobs((12,)).tasks(2)
+    first = next(iter(learner.network.parameters())).requires_grad_(False)
+    found = engine_of(learner).meta_gradient([batch]).gradient
+    names = {f"network.{name}" for name, weight in learner.network.named_parameters() if weight is not first}
+    assert found.keys() == names and all(g.abs().max() > 0 for g in found.values())

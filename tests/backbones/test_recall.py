@@ -1,0 +1,147 @@
+"""Outputs of a frozen encoder are looked up where an example comes again, and are those that it would make."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
+
+from metamtl.backbones import recall
+from metamtl.backbones.hf import PretrainedEncoder
+from metamtl.backbones.recall import anew
+from metamtl.backbones.vectorised import vectorised
+from metamtl.build import Parts, build_parts
+from metamtl.config.compose import compose
+from metamtl.data.opening import open_source
+from metamtl.data.sampler import train_key
+from metamtl.errors import UsageError
+from tests.backbones.test_hf import encoder, saved
+from tests.data.test_clinc150 import official as write_queries
+from tests.data.test_tokens import write_pieces
+
+__all__ = ["saved"]
+ROWS = torch.tensor([[3, 8, 9, 4, 0, 0], [3, 10, 4, 0, 0, 0], [5, 6, 7, 8, 9, 10], [2, 0, 0, 0, 0, 0]])
+
+
+@pytest.fixture
+def frozen(saved: Path) -> Iterator[tuple[PretrainedEncoder, list[int]]]:
+    """A frozen encoder, and how many rows it has been asked to encode, block by block."""
+    network = encoder(saved, frozen=True, projection=3)
+    asked: list[int] = []
+    encode = network._states
+
+    def states(x: Tensor) -> Tensor:
+        asked.append(len({tuple(row) for row in x.tolist()}))
+        made: Tensor = encode(x)
+        return made
+
+    network._states = states  # type: ignore[method-assign]
+    yield network, asked
+
+
+def test_an_example_is_encoded_once(frozen: tuple[PretrainedEncoder, list[int]]) -> None:
+    network, asked = frozen
+    with anew():
+        wanted = network(ROWS)
+    asked.clear()
+    assert torch.equal(network(ROWS[:3]), wanted[:3]) and asked == [3]
+    assert torch.equal(network(ROWS[[3, 0, 3, 2]]), wanted[[3, 0, 3, 2]]) and asked == [3, 1]
+    assert torch.equal(network(ROWS), wanted) and asked == [3, 1]
+    network.of_words = True
+    assert network(ROWS).shape == (4, 6, 3) and asked == [3, 1, 4]
+    network.of_words = False
+    assert network(ROWS).requires_grad  # by the layer on top
+
+
+def test_tasks_together_look_up_as_tasks_alone(frozen: tuple[PretrainedEncoder, list[int]]) -> None:
+    network, asked = frozen
+    tasks = torch.stack([ROWS[:2], ROWS[1:3], ROWS[2:]])
+
+    def one(x: Tensor, number: Tensor) -> Tensor:
+        with vectorised(number):
+            features: Tensor = network(x)
+        return features
+
+    together = torch.vmap(one)(tasks, torch.arange(3))
+    assert asked == [4]
+    with anew():
+        torch.testing.assert_close(together, torch.stack([network(x) for x in tasks]), rtol=1e-12, atol=0)
+
+
+def test_other_weights_are_another_encoder(frozen: tuple[PretrainedEncoder, list[int]]) -> None:
+    network, asked = frozen
+    before = network(ROWS)
+    with torch.no_grad():
+        next(network.encoder.parameters()).mul_(1.5)
+    assert not torch.allclose(network(ROWS), before) and asked == [4, 4]
+    assert network.float()(ROWS).dtype == torch.float32 and asked == [4, 4, 4]
+
+
+def test_copies_share_what_is_kept_and_nothing_is_sent(frozen: tuple[PretrainedEncoder, list[int]]) -> None:
+    network, _ = frozen
+    network(ROWS)
+    kept = network._recall[False]
+    assert len(kept._rows) == 4
+    assert copy.deepcopy(kept) is kept and not pickle.loads(pickle.dumps(kept))._rows
+
+
+def test_no_more_is_kept_than_there_is_room_for(
+    frozen: tuple[PretrainedEncoder, list[int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network, _ = frozen
+    monkeypatch.setattr(recall, "BLOCK", 2)
+    monkeypatch.setattr(recall, "LIMIT", 3 * 12 * 8)  # three rows of 12 numbers
+    with anew():
+        wanted = network(ROWS)
+    assert torch.equal(network(ROWS), wanted) and torch.equal(network(ROWS), wanted)
+    assert len(network._recall[False]._rows) == 2
+
+
+def test_who_counts_operators_finds_all_of_them(frozen: tuple[PretrainedEncoder, list[int]]) -> None:
+    network, asked = frozen
+    network(ROWS)
+    with FlopCounterMode(display=False) as counter:
+        network(ROWS)
+    assert asked == [4, 4] and counter.get_total_flops() > 0
+
+
+# ---- under learners ----
+
+
+def parts_of(saved: Path, folder: Path, *changes: str) -> Parts:
+    write_queries(folder)
+    write_pieces(saved)
+    overrides = ("data=clinc150", "backbone=hf", f"backbone.model={saved}", "data.length=8", "trainer.device=cpu")
+    small = ("task.ways=3", "task.queries=2", "trainer.meta_batch=2", f"paths.data={folder}", f"paths.cache={folder}")
+    config: dict[str, Any] = compose([*overrides, *small, "trainer.precision=float64", *changes])
+    return build_parts(config, open_source(config))
+
+
+@pytest.mark.parametrize("algo", ["maml", "anil", "protonet", "reptile", "metasgd", "mamlpp"])
+def test_learners_take_the_same_updates_and_leave_the_encoder_alone(saved: Path, tmp_path: Path, algo: str) -> None:
+    parts = parts_of(saved, tmp_path, f"algo={algo}", "backbone.projection=4", "trainer.task.shots=1")
+    parts.learner.train()
+    (arrays,) = parts.source.episodes("train", parts.train_shape, np.arange(2), train_key(0))
+    batch = parts.preparation.batch(arrays)
+    with anew():
+        wanted = parts.engine.meta_gradient([batch]).gradient
+    found = parts.engine.meta_gradient([batch]).gradient
+    assert any(g.abs().max() > 0 for g in wanted.values())
+    for name, g in wanted.items():
+        torch.testing.assert_close(found[name], g, rtol=1e-9, atol=1e-12)
+        assert ".encoder." not in name
+    inner = getattr(parts.learner, "inner_names", [])
+    assert not any(".encoder." in name for name in inner)
+
+
+def test_inner_steps_that_change_nothing_are_refused(saved: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="adapt=body: the backbone is frozen"):
+        parts_of(saved, tmp_path, "algo=boil")
