@@ -27,6 +27,7 @@ from tests.backbones.test_hf import encoder, saved
 from tests.data.test_clinc150 import official as write_queries
 from tests.data.test_tokens import write_pieces
 
+transformers = pytest.importorskip("transformers", reason="pip install 'metamtl[text]'")
 __all__ = ["saved"]
 ROWS = torch.tensor([[3, 8, 9, 4, 0, 0], [3, 10, 4, 0, 0, 0], [5, 6, 7, 8, 9, 10], [2, 0, 0, 0, 0, 0]])
 
@@ -52,9 +53,12 @@ def test_an_example_is_encoded_once(frozen: tuple[PretrainedEncoder, list[int]])
     with anew():
         wanted = network(ROWS)
     asked.clear()
-    assert torch.equal(network(ROWS[:3]), wanted[:3]) and asked == [3]
-    assert torch.equal(network(ROWS[[3, 0, 3, 2]]), wanted[[3, 0, 3, 2]]) and asked == [3, 1]
-    assert torch.equal(network(ROWS), wanted) and asked == [3, 1]
+    torch.testing.assert_close(network(ROWS[:3]), wanted[:3], rtol=1e-12, atol=1e-14)
+    assert asked == [3]
+    torch.testing.assert_close(network(ROWS[[3, 0, 3, 2]]), wanted[[3, 0, 3, 2]], rtol=1e-12, atol=1e-14)
+    assert asked == [3, 1]
+    torch.testing.assert_close(network(ROWS), wanted, rtol=1e-12, atol=1e-14)
+    assert asked == [3, 1]
     network.of_words = True
     assert network(ROWS).shape == (4, 6, 3) and asked == [3, 1, 4]
     network.of_words = False
@@ -99,8 +103,7 @@ def test_no_more_is_kept_than_there_is_room_for(
     network, _ = frozen
     monkeypatch.setattr(recall, "BLOCK", 2)
     monkeypatch.setattr(recall, "LIMIT", 3 * 12 * 8)  # three rows of 12 numbers
-    with anew():
-        wanted = network(ROWS)
+    wanted = network(ROWS)
     assert torch.equal(network(ROWS), wanted) and torch.equal(network(ROWS), wanted)
     assert len(network._recall[False]._rows) == 2
 
@@ -111,6 +114,24 @@ def test_who_counts_operators_finds_all_of_them(frozen: tuple[PretrainedEncoder,
     with FlopCounterMode(display=False) as counter:
         network(ROWS)
     assert asked == [4, 4] and counter.get_total_flops() > 0
+
+
+def test_bits_do_not_depend_on_company_or_padding_that_is_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # sizes that the processor's vectors divide, as those of all encoders that are published
+    sizes = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
+    transformers.BertModel(transformers.BertConfig(vocab_size=20, **sizes)).save_pretrained(tmp_path)
+    network = encoder(tmp_path, frozen=True).float()
+    monkeypatch.setattr(recall, "LENGTHS", 2)
+    for of_words in (False, True):
+        network.of_words = of_words
+        with anew():
+            wanted = network(ROWS)
+        together = network(ROWS)
+        real = ROWS > 0 if of_words else torch.ones(4, dtype=torch.bool)
+        torch.testing.assert_close(together[real], wanted[real], rtol=1e-5, atol=1e-6)
+        for number in (2, 0, 3, 1):
+            network._recall[of_words] = recall.Recall()
+            assert torch.equal(network(ROWS[number : number + 1])[0], together[number])
 
 
 # ---- under learners ----
