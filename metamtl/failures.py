@@ -15,6 +15,7 @@ from metamtl.errors import Interrupted, MetamtlError
 from metamtl.runs.redact import redact_text
 
 _ATTRIBUTE = "metamtl_log"
+_NO_MEMORY = "can't allocate memory", "CUDA error: out of memory"  # as torch says, which is not imported
 LESS_MEMORY = "trainer.memory=flat, fewer tasks an update (trainer.meta_batch), or smaller ones"
 
 
@@ -37,7 +38,7 @@ def sentence(error: BaseException) -> str:
     if isinstance(error, MetamtlError | Interrupted):
         return str(error)
     said = " ".join(str(error).split())
-    if type(error).__name__ == "OutOfMemoryError" or "can't allocate memory" in said:  # torch's, which is not imported
+    if type(error).__name__ in ("OutOfMemoryError", "MemoryError") or any(words in said for words in _NO_MEMORY):
         what = f"Memory ran out ({said[:120].rstrip('. ')})"
         return f"{what}: take {LESS_MEMORY}; the traceback is in {log or _keep(error)}."
     return f"{type(error).__name__}{f': {said}' if said else ''}; the traceback is in {log or _keep(error)}."

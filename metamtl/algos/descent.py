@@ -58,7 +58,7 @@ class InnerLoop(Learner):
         in_head = {"all": (True, False), "head": (True,), "body": (False,)}[adapt]
         fixed = self.network.constants
         self.inner_names = [n for n in self.weights() if n.startswith("head.") in in_head and n not in fixed]
-        if not self.inner_names:
+        if fixed and not self.inner_names:
             raise UsageError(
                 f"adapt={adapt}: the backbone is frozen, so inner steps have nothing to change: take adapt=head "
                 "(algo=anil), backbone.frozen=false, or a backbone.projection."

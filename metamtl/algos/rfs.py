@@ -62,7 +62,9 @@ class RFS(Pretrained):
             return
         self.teacher.load_state_dict(self.network.state_dict())
         generation = [one.name for one in self.stages].index(stage)
-        self.network.load_state_dict({name: _shuffled(w, generation) for name, w in self._beginning.items()})
+        fixed = self.network.constants
+        begun = {n: w if n in fixed else _shuffled(w, generation) for n, w in self._beginning.items()}
+        self.network.load_state_dict(begun)
 
     def minibatch_loss(self, examples: Examples) -> tuple[Tensor, Tensor]:
         """Cross-entropy; in later generations its weighted sum with the divergence from the teacher."""

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from metamtl.backbones.norm import NormKind
-from metamtl.backbones.recall import Recall
+from metamtl.backbones.recall import Recall, weights_of
 from metamtl.data.pretrained import model_folder
 from metamtl.data.torchmeta_shim import declare_operators
 from metamtl.errors import UsageError
@@ -92,7 +92,7 @@ class PretrainedEncoder(nn.Module):
         known = x > 0
         padding = self.encoder.config.pad_token_id or 0
         numbers = torch.where(known, x.long() - 1, padding)
-        dtype = next(self.encoder.parameters()).dtype
+        dtype = next(weight.dtype for weight in weights_of(self.encoder) if weight.is_floating_point())
         mask = (~known).to(dtype)[:, None, None] * torch.finfo(dtype).min
         states: Tensor = self.encoder(input_ids=numbers, attention_mask=mask).last_hidden_state
         return states

@@ -11,17 +11,21 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any
+from itertools import chain
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch._C import _functorch as functorch
+from torch._ops import _len_torch_dispatch_stack_pre_dispatch
 
 from metamtl.backbones.vectorised import OfTasks
 
-BLOCK = 32  # examples encoded at once
-LIMIT = 2**30  # bytes kept, of outputs
+BLOCK = 8  # examples encoded at once
+LIMIT = 2**30  # bytes kept, of outputs and of what keeping one takes
+A_ROW = 800
+TABLES = 2  # kept for encoders of other weights, as those of a run and of its teacher
 LENGTHS = 8  # padding is cut down to a multiple of this
 Encode = Callable[[Tensor], Tensor]
 
@@ -38,12 +42,21 @@ def anew() -> Iterator[None]:
         _ANEW.reset(token)
 
 
+class Table(NamedTuple):
+    """Outputs by example, and the very weights that made them, whose addresses nothing else takes meanwhile."""
+
+    weights: list[Tensor]
+    rows: dict[bytes, Tensor]
+
+
 class Recall:
-    """Outputs by example, of one encoder with weights that do not change; where they do, all is forgotten."""
+    """Outputs by example, of an encoder with weights that do not change; those of other weights are not its.
+
+    A change is seen where torch counts it: by operators and by new tensors, not in place of `.data`.
+    """
 
     def __init__(self) -> None:
-        self._rows: dict[bytes, Tensor] = {}
-        self._of: object = None
+        self._tables: dict[object, Table] = {}
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Recall:
         return self
@@ -53,9 +66,11 @@ class Recall:
 
     def serves(self, x: Tensor, encoder: nn.Module) -> bool:
         """Whether outputs of x may be looked up: on a processor, and where nobody records or counts operators."""
-        recorded = torch.compiler.is_compiling() or torch._C._len_torch_dispatch_stack() > 0
-        other = torch.is_autocast_enabled("cpu") or functorch.is_functorch_wrapped_tensor(next(encoder.parameters()))
-        return x.device.type == "cpu" and not (recorded or other or _ANEW.get())
+        if x.device.type != "cpu" or torch.is_autocast_enabled("cpu") or _ANEW.get():
+            return False
+        recorded = torch.compiler.is_compiling() or torch._C._get_tracing_state() is not None
+        modes = torch._C._len_torch_dispatch_stack() + _len_torch_dispatch_stack_pre_dispatch()  # type: ignore[no-untyped-call]
+        return not (recorded or modes or any(map(functorch.is_functorch_wrapped_tensor, weights_of(encoder))))
 
     def outputs(self, x: Tensor, encode: Encode, encoder: nn.Module) -> Tensor:
         """`encode` of examples x [N, L], zeros at their ends being padding; new ones alone are computed, and no graph.
@@ -67,9 +82,8 @@ class Recall:
 
     def looked_up(self, x: Tensor, encode: Encode, encoder: nn.Module) -> Tensor:
         """The same outside transforms."""
-        self._forget_if_changed(encoder)
+        rows = self._table(encoder).rows  # looked for once: another thread may put one of other weights in its place
         keys = [row.tobytes() for row in x.numpy()]
-        rows = self._rows
         found = {key: rows[key] for key in dict.fromkeys(keys) if key in rows}
         new = {key: number for number, key in enumerate(keys) if key not in found}
         for some, length in _blocks(x, list(new.values())):
@@ -78,15 +92,22 @@ class Recall:
             if made.dim() == 3:
                 made = F.pad(made, (0, 0, 0, x.shape[1] - length))
             found |= {keys[number]: row.clone() for number, row in zip(some, made, strict=True)}
-            if (len(rows) + len(some)) * made[0].nbytes <= LIMIT:
+            if (len(rows) + len(some)) * (made[0].nbytes + x[0].nbytes + A_ROW) <= LIMIT:
                 rows |= {keys[number]: found[keys[number]] for number in some}
         return torch.stack([found[key] for key in keys])
 
-    def _forget_if_changed(self, encoder: nn.Module) -> None:
-        weights = list(encoder.parameters())
-        now = [(weight.data_ptr(), weight._version, weight.dtype) for weight in weights]
-        if now != self._of:
-            self._rows, self._of = {}, now
+    def _table(self, encoder: nn.Module) -> Table:
+        weights = list(weights_of(encoder))
+        state = tuple((weight.data_ptr(), weight._version, weight.dtype) for weight in weights)
+        tables = self._tables
+        if state not in tables:  # the newest ones stay
+            self._tables = tables = {**dict(list(tables.items())[-TABLES + 1 :]), state: Table(weights, {})}
+        return tables[state]
+
+
+def weights_of(encoder: nn.Module) -> Iterator[Tensor]:
+    """Its parameters, and its buffers, which a teacher's weights are."""
+    return chain(encoder.parameters(), encoder.buffers())
 
 
 def _blocks(x: Tensor, numbers: list[int]) -> Iterator[tuple[list[int], int]]:

@@ -31,7 +31,7 @@ def _seconds(step: Callable[[], object]) -> float:
     started, count = time.perf_counter(), 0
     while True:
         step()
-        if torch.cuda.is_available():
+        if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
             torch.cuda.synchronize()  # a step has ended when its gradient is there
         count += 1
         if (spent := time.perf_counter() - started) >= LEAST:

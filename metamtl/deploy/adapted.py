@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from metamtl.backbones.recall import anew
 from metamtl.build import Parts, build_parts
 from metamtl.config.earlier import completed
 from metamtl.data.inputs import RecordedSource
@@ -53,8 +54,11 @@ class Adapted:
 
 @contextmanager
 def in_use(parts: Parts, support: Examples | None = None) -> Iterator[None]:
-    """While the learner adapts to `support` and predicts: its test phase, without an outer graph or noise."""
-    with torch.no_grad(), parts.testing(), parts.learner.network.task(None, support):
+    """While the learner adapts to `support` and predicts: its test phase, without an outer graph or noise.
+
+    Texts come once, and fewer at a time than would be encoded at once to be kept.
+    """
+    with torch.no_grad(), anew(), parts.testing(), parts.learner.network.task(None, support):
         yield
 
 

@@ -201,7 +201,7 @@ def _products(patches: Tensor, g: Tensor) -> Tensor:
 
 
 def _in_parts(patches: Tensor, g: Tensor, positions: int) -> Tensor:
-    parts = -(-g.shape[1] // positions)
+    parts = max(1, -(-g.shape[1] // positions))
     more = (0, 0, 0, -g.shape[1] % parts)
     patches, g = (F.pad(t, more).view(len(t), parts, -1, t.shape[2]) for t in (patches, g))
     return (patches.mT @ g).sum(1)

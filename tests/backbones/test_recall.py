@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
+from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils.flop_counter import FlopCounterMode
 
 from metamtl.backbones import recall
@@ -22,6 +23,7 @@ from metamtl.build import Parts, build_parts
 from metamtl.config.compose import compose
 from metamtl.data.opening import open_source
 from metamtl.data.sampler import train_key
+from metamtl.data.task import Examples
 from metamtl.errors import UsageError
 from tests.backbones.test_hf import encoder, saved
 from tests.data.test_clinc150 import official as write_queries
@@ -46,6 +48,11 @@ def frozen(saved: Path) -> Iterator[tuple[PretrainedEncoder, list[int]]]:
 
     network._states = states  # type: ignore[method-assign]
     yield network, asked
+
+
+def kept_of(network: PretrainedEncoder) -> dict[bytes, Tensor]:
+    (table,) = network._recall[False]._tables.values()
+    return table.rows
 
 
 def test_an_example_is_encoded_once(frozen: tuple[PretrainedEncoder, list[int]]) -> None:
@@ -87,14 +94,47 @@ def test_other_weights_are_another_encoder(frozen: tuple[PretrainedEncoder, list
         next(network.encoder.parameters()).mul_(1.5)
     assert not torch.allclose(network(ROWS), before) and asked == [4, 4]
     assert network.float()(ROWS).dtype == torch.float32 and asked == [4, 4, 4]
+    assert len(network._recall[False]._tables) == recall.TABLES
+
+
+def test_two_encoders_of_other_weights_have_a_table_each(frozen: tuple[PretrainedEncoder, list[int]]) -> None:
+    network, _ = frozen
+    other = copy.deepcopy(network)
+    with torch.no_grad():
+        next(other.encoder.parameters()).mul_(1.5)
+    for _ in range(2):
+        with anew():
+            wanted = network(ROWS), other(ROWS)
+        torch.testing.assert_close((network(ROWS), other(ROWS)), wanted, rtol=1e-12, atol=1e-14)
+    assert len(network._recall[False]._tables) == 2
+
+
+def test_a_recorder_records_the_encoder(frozen: tuple[PretrainedEncoder, list[int]]) -> None:
+    network, _ = frozen
+    network(ROWS)
+    for pre_dispatch in (False, True):
+        recorded = make_fx(lambda x: network(x), pre_dispatch=pre_dispatch)(ROWS)
+        torch.testing.assert_close(recorded(ROWS.flip(0)), network(ROWS.flip(0)), rtol=1e-12, atol=1e-14)
+
+
+def test_weights_of_several_tasks_are_not_looked_up(saved: Path) -> None:
+    network = encoder(saved, frozen=True)
+    weights = {n: w.detach() for n, w in network.named_parameters()}
+    last = list(weights)[-1]
+
+    def one(weight: Tensor) -> Tensor:
+        features: Tensor = torch.func.functional_call(network, {**weights, last: weight}, (ROWS,))
+        return features
+
+    assert torch.vmap(one)(torch.stack([weights[last], 2 * weights[last]])).shape == (2, 4, 12)
 
 
 def test_copies_share_what_is_kept_and_nothing_is_sent(frozen: tuple[PretrainedEncoder, list[int]]) -> None:
     network, _ = frozen
     network(ROWS)
     kept = network._recall[False]
-    assert len(kept._rows) == 4
-    assert copy.deepcopy(kept) is kept and not pickle.loads(pickle.dumps(kept))._rows
+    assert len(kept_of(network)) == 4
+    assert copy.deepcopy(kept) is kept and not pickle.loads(pickle.dumps(kept))._tables
 
 
 def test_no_more_is_kept_than_there_is_room_for(
@@ -102,10 +142,10 @@ def test_no_more_is_kept_than_there_is_room_for(
 ) -> None:
     network, _ = frozen
     monkeypatch.setattr(recall, "BLOCK", 2)
-    monkeypatch.setattr(recall, "LIMIT", 3 * 12 * 8)  # three rows of 12 numbers
+    monkeypatch.setattr(recall, "LIMIT", 3 * (12 * 8 + 6 * 8 + recall.A_ROW))  # three rows of 12 numbers and their keys
     wanted = network(ROWS)
     assert torch.equal(network(ROWS), wanted) and torch.equal(network(ROWS), wanted)
-    assert len(network._recall[False]._rows) == 2
+    assert len(kept_of(network)) == 2
 
 
 def test_who_counts_operators_finds_all_of_them(frozen: tuple[PretrainedEncoder, list[int]]) -> None:
@@ -148,7 +188,8 @@ def parts_of(saved: Path, folder: Path, *changes: str) -> Parts:
 
 @pytest.mark.parametrize("algo", ["maml", "anil", "protonet", "reptile", "metasgd", "mamlpp"])
 def test_learners_take_the_same_updates_and_leave_the_encoder_alone(saved: Path, tmp_path: Path, algo: str) -> None:
-    parts = parts_of(saved, tmp_path, f"algo={algo}", "backbone.projection=4", "trainer.task.shots=1")
+    small = ("backbone.projection=4", "trainer.task.shots=1", "trainer.workers=1")  # in this thread, which is told anew
+    parts = parts_of(saved, tmp_path, f"algo={algo}", *small)
     parts.learner.train()
     (arrays,) = parts.source.episodes("train", parts.train_shape, np.arange(2), train_key(0))
     batch = parts.preparation.batch(arrays)
@@ -166,3 +207,26 @@ def test_learners_take_the_same_updates_and_leave_the_encoder_alone(saved: Path,
 def test_inner_steps_that_change_nothing_are_refused(saved: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="adapt=body: the backbone is frozen"):
         parts_of(saved, tmp_path, "algo=boil")
+
+
+def test_later_generations_learn_over_the_encoder_as_it_was(saved: Path, tmp_path: Path) -> None:
+    parts = parts_of(saved, tmp_path, "algo=rfs", "algo.generations=1", "backbone.projection=4")
+    learner = parts.learner.train()
+    before = {name: weight.clone() for name, weight in learner.network.named_parameters()}
+    learner.begin_stage(learner.stages[-1].name)
+    for name, weight in learner.network.named_parameters():
+        assert name not in learner.network.constants or torch.equal(weight, before[name]), name
+    assert not torch.equal(
+        learner.network.get_parameter("backbone.projection.weight"), before["backbone.projection.weight"]
+    )
+    x, y = torch.tensor([[3, 8, 9, 4, 0, 0, 0, 0], [3, 10, 4, 0, 0, 0, 0, 0]]), torch.tensor([0, 1])
+    loss, _ = learner.minibatch_loss(Examples(x, y, 3))
+    assert torch.isfinite(loss)
+
+
+def test_la_maml_learns_no_rates_of_the_encoder(saved: Path, tmp_path: Path) -> None:
+    learner = parts_of(saved, tmp_path, "algo=lamaml", "backbone.projection=4").learner
+    trained = [weight for weight in learner.parameters() if weight.requires_grad]
+    assert sum(weight.numel() for weight in trained) == 2 * sum(
+        weight.numel() for weight in learner.network.parameters() if weight.requires_grad
+    )
