@@ -31,11 +31,13 @@ a multirun, a folder of runs, RUN/eval or RUN/eval/ID, or a pattern in quotes.
 
   --where CONDITIONS   only runs for which all hold: keys of the config (algo.inner_lr), groups (algo), last parts
                        (shots) or status, with =, !=, <, >, <= or >=
-  --metric NAME        accuracy, mse, loss ...; by default what the runs selected by
+  --metric NAME        accuracy, mse, loss, FAMILY/mse ..., or delta_m of runs with references=auto; by default what
+                       the runs selected by
   --baseline GROUP     a group's name, or conditions that fit one; by default the best on validation
   --sort COLUMN        a column or key, smallest first; -COLUMN largest first; by default the best first
-  --columns NAMES      of group, seeds, METRIC, ci_seeds, ci_episodes, difference, p, p_wilcoxon, validation, steps,
-                       seconds, tasks_per_second, parameters, and keys of the config
+  --columns NAMES      of group, seeds, METRIC, ci_seeds, ci_episodes, difference, p, p_wilcoxon, rank,
+                       negative_transfer, validation, steps, seconds, tasks_per_second, step_ms, step_ratio,
+                       parameters, and keys of the config
   --format FORMAT      by default a table, or what FILE's ending says (.md, .csv, .tex, .json)
   -o, --output FILE    write there
 
@@ -43,6 +45,7 @@ examples:
   metamtl compare outputs
   metamtl compare outputs --where "data=omniglot,shots=1,status=completed" --baseline algo=protonet
   metamtl compare outputs/SWEEP --columns group,accuracy,ci_seeds,algo.inner_lr --sort algo.inner_lr
+  metamtl compare outputs --metric delta_m --baseline weighting=equal
   metamtl compare outputs/RUN/eval outputs/OTHER/eval --metric loss
   metamtl compare outputs -o table.tex"""
 
@@ -118,15 +121,17 @@ def _records(options: argparse.Namespace) -> list[RunRecord]:
 
 
 def _comparison(records: Sequence[RunRecord], options: argparse.Namespace) -> Comparison:
-    from metamtl.comparison.compare import compare
+    from metamtl.comparison.compare import compare, has
     from metamtl.comparison.groups import grouped
+    from metamtl.comparison.metrics import chosen_metric
     from metamtl.comparison.sorting import sorted_by
     from metamtl.comparison.where import group_named
 
     groups = grouped(records)
-    finished = [group for group in groups if group.counted]
-    baseline = group_named(finished, options.baseline) if options.baseline else None
-    comparison = compare(groups, options.metric, baseline)
+    metric = chosen_metric(groups, options.metric)
+    measured = [group for group in groups if has(group, metric)]
+    baseline = group_named(measured, options.baseline) if options.baseline else None
+    comparison = compare(groups, metric, baseline)
     return sorted_by(comparison, options.sort) if options.sort else comparison
 
 

@@ -9,13 +9,12 @@ from typing import Any
 
 from metamtl.comparison.compare import Comparison
 from metamtl.comparison.groups import differing_keys
-from metamtl.comparison.metrics import readable
+from metamtl.comparison.metrics import read_in_percent, readable
 from metamtl.comparison.names import shown_value
 from metamtl.comparison.sections import Row
 from metamtl.comparison.statistics import LEVEL, PairedTest
 from metamtl.comparison.where import resolve
 from metamtl.errors import UsageError
-from metamtl.runs.metric_names import in_percent
 
 NOTHING = "-"
 NUMBER = "number"  # of a row, by which lists below a table name it
@@ -40,7 +39,7 @@ class Column:
 def standard(comparison: Comparison) -> list[Column]:
     """All columns but those of the config, in the order in which they are shown."""
     metric = comparison.metric
-    unit = f"{metric} %" if in_percent(metric) else metric
+    unit = f"{metric} %" if read_in_percent(metric) else metric
     numbers = {id(row.group): number for number, row in enumerate(comparison.rows, 1)}
     return [
         Column(NUMBER, "#", lambda row: str(numbers[id(row.group)]), lambda row: {}),
@@ -57,10 +56,14 @@ def standard(comparison: Comparison) -> list[Column]:
             lambda test: test.p_wilcoxon_holm,
             lambda test: {"p_wilcoxon": test.p_wilcoxon, "p_wilcoxon_holm": test.p_wilcoxon_holm},
         ),
+        Column("rank", "mean rank", _rank, _rank_values),
+        Column("negative_transfer", "negative %", _harm, _harm_values),
         _figure("validation", "validation", metric, lambda row: row.figures.validation),
         _cost("steps", "steps", lambda row: row.cost.steps, "{:,.0f}"),
         _cost("seconds", "seconds", lambda row: row.cost.seconds, "{:,.0f}"),
         _cost("tasks_per_second", "tasks/s", lambda row: row.cost.tasks_per_second, "{:,.3g}"),
+        _cost("step_ms", "ms/step", lambda row: row.cost.step_ms, "{:,.1f}"),
+        _cost("step_ratio", "x equal", lambda row: row.step_ratio, "{:.2f}"),
         _cost("parameters", "parameters", lambda row: row.cost.parameters, "{:,.0f}"),
     ]
 
@@ -159,6 +162,34 @@ def _difference_values(row: Row) -> Mapping[str, Value]:
         "difference_high": known(test.high) if test else None,
         "pairs": test.pairs if test else None,
         "is_baseline": int(row.baseline),
+    }
+
+
+def _rank(row: Row) -> str:
+    return NOTHING if row.rank is None else f"{row.rank.mean:.2f}"
+
+
+def _rank_values(row: Row) -> Mapping[str, Value]:
+    rank = row.rank
+    return {
+        "rank": rank.mean if rank else None,
+        "rank_families": rank.families if rank else None,
+        "rank_seeds": rank.seeds if rank else None,
+    }
+
+
+def _harm(row: Row) -> str:
+    harm = row.harm
+    return NOTHING if harm is None else f"{100 * harm.rate:.0f} [{100 * harm.low:.0f}, {100 * harm.high:.0f}]"
+
+
+def _harm_values(row: Row) -> Mapping[str, Value]:
+    harm = row.harm
+    return {
+        "negative_transfer": harm.rate if harm else None,
+        "negative_transfer_low": harm.low if harm else None,
+        "negative_transfer_high": harm.high if harm else None,
+        "negative_transfer_pairs": harm.pairs if harm else None,
     }
 
 

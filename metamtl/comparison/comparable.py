@@ -58,16 +58,21 @@ def _other_episodes(first: RunRecord, second: RunRecord, metric: str) -> str:
     """The plainest reason why episodes differ."""
     one, two = first.facts(metric), second.facts(metric)
     sides = {
+        "other families": (one.get("families"), two.get("families")),
         "another split": (one.get("split"), two.get("split")),
         "other tasks": (_shape(one.get("task", {})), _shape(two.get("task", {}))),
         "other episodes, eval.seed": (first.settings.get("eval.seed"), second.settings.get("eval.seed")),
-        "another number of episodes": (first.figures[metric]["episodes"], second.figures[metric]["episodes"]),
+        "another number of episodes": (_count(first, metric), _count(second, metric)),
         "other data": (_fingerprint(one), _fingerprint(two)),
     }
     for what, (left, right) in sides.items():
         if left != right:
             return f"{what}{_against(left, right)}"
     return f"other episodes{_against(one.get('episodes_id'), two.get('episodes_id'))}"
+
+
+def _count(record: RunRecord, metric: str) -> int | None:
+    return record.figures[metric]["episodes"] if metric in record.figures else None
 
 
 def _fingerprint(facts: Facts) -> str:
@@ -81,7 +86,7 @@ def _shape(task: Mapping[str, Any]) -> str:
 
 
 def _has(group: Group, metric: str) -> bool:
-    return bool(group.counted) and metric in group.counted[-1].figures
+    return any(metric in record.figures for record in group.counted)
 
 
 def _data(facts: Facts) -> Facts:

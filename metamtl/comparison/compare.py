@@ -45,7 +45,7 @@ def compare(groups: Sequence[Group], metric: str | None = None, baseline: Group 
     for group in groups:
         if has(group, metric):
             by_protocol.setdefault(protocol(group, metric), []).append(group)
-    found = [section(alike, metric, _baseline(alike, metric, baseline)) for alike in by_protocol.values()]
+    found = [section(alike, metric, _baseline(alike, metric, baseline), groups) for alike in by_protocol.values()]
     # sorting is stable: sections of one size stay in the order of their first run
     sections = _corrected(sorted(found, key=lambda one: (one.baseline is None, -len(one.rows))))
     left_out = tuple(group for group in groups if not has(group, metric))

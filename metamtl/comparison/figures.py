@@ -3,27 +3,46 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from statistics import median
 from typing import Any
 
 import numpy as np
 
+from metamtl.comparison.delta import worse_together
 from metamtl.comparison.groups import Group
 from metamtl.comparison.record import RunRecord
 from metamtl.comparison.statistics import Figures, over_episodes, over_seeds
 from metamtl.errors import MetamtlError
-from metamtl.runs.result import Result
+from metamtl.runs.result import Result, share
 
 
 @dataclass(frozen=True)
 class Cost:
-    """Means over a group's seeds: outer updates, seconds of training, tasks a second, parameters; NaN if unknown."""
+    """Means over a group's seeds: outer updates, seconds of training, tasks a second, parameters; NaN if unknown.
+
+    `step_ms` is the median over seeds of an update's mean time in milliseconds.
+    """
 
     steps: float
     seconds: float
     tasks_per_second: float
     parameters: float
+    step_ms: float
+
+
+@dataclass(frozen=True)
+class Harm:
+    """Negative transfer: the `rate` of the `pairs` (family, seed) that are worse together than alone.
+
+    [`low`, `high`] is its 95% Wilson interval, as if pairs were independent.
+    """
+
+    rate: float
+    low: float
+    high: float
+    pairs: int
 
 
 @dataclass(frozen=True)
@@ -67,7 +86,25 @@ def cost_of(group: Group) -> Cost:
         seconds=_mean_of(train, "seconds"),
         tasks_per_second=_mean_of(train, "tasks_per_second"),
         parameters=_mean_of(model, "parameters"),
+        step_ms=_median([float(part.get("step_ms", math.nan)) for part in train]),
     )
+
+
+def step_ratio(group: Group, beside: Iterable[Group]) -> float:
+    """`step_ms` of `group` over that of the one of `beside` that differs by weighting=equal alone: a weighting's cost.
+
+    NaN where there is no such group, or the times are not known.
+    """
+    rest = _without_weighting(group)
+    equal = [one for one in beside if one.settings.get("weighting.name") == "equal" and _without_weighting(one) == rest]
+    against = cost_of(equal[0]).step_ms if len(equal) == 1 else 0.0
+    return cost_of(group).step_ms / against if against else math.nan  # a run without a step took 0 ms for each
+
+
+def harm_of(group: Group) -> Harm | None:
+    """How often families of `group` are worse together; None where no run was compared with each family alone."""
+    worse = [held for record in group.counted for held in worse_together(record.result or Result()).values()]
+    return Harm(**share(np.array(worse)), pairs=len(worse)) if worse else None
 
 
 def episode_means(group: Group, metric: str) -> Figures:
@@ -89,6 +126,15 @@ def _episode_interval(group: Group, records: Sequence[RunRecord], metric: str) -
         return over_episodes(episode_means(group, metric))
     except MetamtlError:
         return math.nan
+
+
+def _without_weighting(group: Group) -> dict[str, Any]:
+    return {key: value for key, value in group.settings.items() if not key.startswith("weighting.")}
+
+
+def _median(values: Sequence[float]) -> float:
+    known = [value for value in values if not math.isnan(value)]
+    return median(known) if known else math.nan
 
 
 def _mean_of(parts: Sequence[Mapping[str, Any]], key: str) -> float:

@@ -99,6 +99,9 @@ def _row(row: Row) -> dict[str, Any]:
         "cost": _with_null(asdict(row.cost)),
         "test": _with_null(asdict(row.test)) if row.test else None,
         "why_untested": row.why_untested,
+        "rank": asdict(row.rank) if row.rank else None,
+        "negative_transfer": asdict(row.harm) if row.harm else None,
+        "step_ratio": known(row.step_ratio),
     }
 
 

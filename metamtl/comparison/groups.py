@@ -10,6 +10,7 @@ from typing import Any
 
 from metamtl.comparison.names import short_names
 from metamtl.comparison.record import RunRecord
+from metamtl.config.families import OWN_SECTIONS, OWN_TRAINER
 
 # What decides no figure: who ran it where, and how much of it was written down.
 IGNORED = frozenset(
@@ -18,6 +19,8 @@ IGNORED = frozenset(
         "label",
         "paths",
         "logger",
+        "references",
+        "budgets",
         "engine",
         "trainer.device",
         "trainer.threads",
@@ -31,6 +34,8 @@ IGNORED = frozenset(
         "eval.cost",
     }
 )
+# What says how several families are learned together: nothing of a run that has one, such as a reference.
+_BETWEEN_FAMILIES = frozenset({"weighting", "sharing", "mixing", "relatedness"})
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,13 +86,23 @@ def grouped(records: Iterable[RunRecord]) -> list[Group]:
 
 def telling(settings: Mapping[str, Any]) -> dict[str, Any]:
     """The settings without what decides no figure."""
-    return {key: value for key, value in settings.items() if not IGNORED & {key, key.partition(".")[0]}}
+    several = any(key.startswith("families.") for key in settings)
+    ignored = IGNORED if several else IGNORED | _BETWEEN_FAMILIES
+    return {key: value for key, value in settings.items() if not ignored & {key, key.partition(".")[0]} and _used(key)}
 
 
 def differing_keys(settings: Sequence[Mapping[str, Any]]) -> list[str]:
     """The keys that not all have, or not with the same value, in the order in which they come."""
     keys = dict.fromkeys(key for one in settings for key in one)
     return [key for key in keys if len({_frozen(one[key]) if key in one else None for one in settings}) > 1]
+
+
+def _used(key: str) -> bool:
+    """False for what a family's complete config says and the run takes from its own: seed, paths, steps ..."""
+    match key.split("."):
+        case ["families", _, "config", section, *rest]:
+            return section in OWN_SECTIONS or (section == "trainer" and rest[:1] != [] and rest[0] in OWN_TRAINER)
+    return True
 
 
 def _by_facts(records: Sequence[RunRecord]) -> list[tuple[dict[str, str], list[RunRecord]]]:
@@ -110,7 +125,7 @@ def _by_facts(records: Sequence[RunRecord]) -> list[tuple[dict[str, str], list[R
 def protocol_facts(record: RunRecord) -> dict[str, str]:
     """What a result says of its episodes and of how they were met; with several families of each."""
     found: dict[str, str] = {}
-    for metric in record.figures:
+    for metric in record.measured:
         facts, prefix = record.facts(metric), f"result.{metric.rpartition('/')[0]}".rstrip(".")
         found[f"{prefix}.episodes_id"] = str(facts.get("episodes_id", ""))
         found[f"{prefix}.data"] = str(facts.get("data", {}).get("fingerprint", ""))[:8]

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 
 from metamtl.comparison.comparable import cautions, obstacles
+from metamtl.comparison.delta import DELTA_M, left_out
 from metamtl.comparison.figures import figures_of
 from metamtl.comparison.groups import Group
 from metamtl.comparison.metrics import readable
 from metamtl.comparison.sections import Row, Section
 from metamtl.comparison.statistics import LEVEL
+from metamtl.runs.result import Result
 
 _LONGEST_LIST = 70  # characters of names before the rest is counted
 
@@ -23,11 +25,13 @@ def notes_of(
     yield from _apart(metric, sections)
     for section in sections:
         yield from _careful(metric, section)
-    yield from _few_seeds(rows)
+    yield from _few_seeds(rows) if metric != DELTA_M else ()  # whose tests are over seeds
     yield from _tests(rows)
     yield from _costs(rows)
+    yield from _lacking(metric, rows)
     if others := [group.name for group in left_out if group.counted]:
-        yield f"Without a test figure of {metric}: {_listed(others)}."
+        why = ", which runs of several families have with references=auto" if metric == DELTA_M else ""
+        yield f"Without a test figure of {metric}{why}: {_listed(others)}."
     if repeated := [row.group.name for row in rows if row.group.superseded]:
         yield f"{_listed(repeated)}: of runs with the same seed the newest counts."
 
@@ -80,6 +84,25 @@ def _few_seeds(rows: Sequence[Row]) -> Iterator[str]:
     single = [row.group.name for row in rows if row.figures.seeds == 1]
     if single and any(row.test for row in rows):
         yield f"One seed: {_listed(single)}. The tests speak of these trained weights; training again may change more."
+
+
+def _lacking(metric: str, rows: Sequence[Row]) -> Iterator[str]:
+    """Whose seeds have no such figure, and what Delta m leaves out."""
+    for row in rows:
+        without = [str(record.seed) for record in row.group.counted if metric not in record.figures]
+        if without:
+            yield f"{row.group.name}: no {metric} of seeds {', '.join(without)}, so the others alone count."
+        if metric == DELTA_M and (names := _left_out(row)):
+            yield f"{row.group.name}: delta_m leaves out {', '.join(names)}, whose figure alone is 0."
+
+
+def _left_out(row: Row) -> list[str]:
+    """`lane (seeds 0, 2)`: the families without a relative change, and of which seeds."""
+    seeds: dict[str, list[str]] = {}
+    for record in row.group.counted:
+        for name in left_out(record.result or Result()):
+            seeds.setdefault(name, []).append(str(record.seed))
+    return [f"{name} (seeds {', '.join(of_name)})" for name, of_name in seeds.items()]
 
 
 def _tests(rows: Sequence[Row]) -> Iterator[str]:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from metamtl.comparison import cached
 from metamtl.comparison.cached import Curve
+from metamtl.comparison.delta import DELTA_M, delta_m, joint_facts
 from metamtl.errors import MetamtlError
 from metamtl.runs.folder import RecordFolder, RunFolder
 from metamtl.runs.meta import Kind
@@ -80,6 +81,12 @@ class RunRecord:
 
     @cached_property
     def figures(self) -> dict[str, Summary]:
+        """Those of `measured`, and `delta_m` where its families were compared with each alone."""
+        delta = delta_m(self.result or Result())
+        return self.measured if delta is None else {**self.measured, DELTA_M: delta}
+
+    @cached_property
+    def measured(self) -> dict[str, Summary]:
         """Metric -> its summary over the test episodes; of several families as `family/metric`. {} without result."""
         result = self.result or Result()
         found = dict(result.get("test", {}))
@@ -90,9 +97,11 @@ class RunRecord:
     def facts(self, metric: str) -> Mapping[str, Any]:
         """What result.json says of the episodes behind `metric` and of how they were met: `episodes_id`, `split` ...
 
-        With several families these are facts of the metric's own family.
+        With several families these are facts of the metric's own family; of Delta m they are those of all.
         """
         result = self.result or Result()
+        if metric == DELTA_M:
+            return joint_facts(result.get("families", {}))
         own: Mapping[str, Any] = result.get("families", {}).get(metric.rpartition("/")[0], result)
         return own
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from metamtl.comparison.record import flat
 
-_COSTS = {"train": ("steps", "seconds", "tasks_per_second"), "model": ("parameters",)}
+_COSTS = {"train": ("steps", "seconds", "tasks_per_second", "step_ms"), "model": ("parameters",)}
 
 
 def problem_of(config: Mapping[str, Any], result: Mapping[str, Any] | None) -> str | None:
@@ -23,7 +23,8 @@ def problem_of(config: Mapping[str, Any], result: Mapping[str, Any] | None) -> s
         return None
     families = result.get("families", {})
     records = [result, *families.values()] if isinstance(families, dict) else [families]
-    if not (all(map(_is_record, records)) and _has_numbers(result)):
+    references = result.get("references", {})
+    if not (all(map(_is_record, records)) and _has_numbers(result) and _are_references(references)):
         return "result.json is damaged: its figures have not the form of figures."
     return None
 
@@ -51,6 +52,26 @@ def _has_numbers(result: Mapping[str, Any]) -> bool:
     if not all(_numbers(part, [key for key in keys if key in part]) for part, keys in parts):
         return False
     return all(isinstance(value, int | float) for name, value in result.get("best", {}).items() if "/" in name)
+
+
+def _are_references(references: Any) -> bool:
+    """Whether families against each alone can be read; of a transfer's references nothing is."""
+    if not isinstance(references, dict):
+        return False
+    families = references.get("families", {})
+    worse = references.get("negative_transfer", {})
+    if not (isinstance(families, dict) and isinstance(worse, dict)):
+        return False
+    if not all(map(_are_names, (worse.get("families", []), references.get("left_out", [])))):
+        return False
+    if not all(isinstance(one, dict) and _is_summary(one.get("difference")) for one in families.values()):
+        return False
+    delta = references.get("delta_m")
+    return delta is None or ("families" in references and isinstance(delta, dict) and _numbers(delta, ("mean", "ci95")))
+
+
+def _are_names(names: Any) -> bool:
+    return isinstance(names, list) and all(isinstance(name, str) for name in names)
 
 
 def _numbers(values: Mapping[str, Any], keys: Iterable[str]) -> bool:

@@ -18,7 +18,20 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 # Given up one by one where the width is too small, the first first.
-_DISPENSABLE = ("parameters", "p_wilcoxon", "validation", "tasks_per_second", "steps", "seconds", "seeds", "ci_seeds")
+_DISPENSABLE = (
+    "parameters",
+    "p_wilcoxon",
+    "validation",
+    "tasks_per_second",
+    "steps",
+    "seconds",
+    "step_ms",
+    "step_ratio",
+    "negative_transfer",
+    "rank",
+    "seeds",
+    "ci_seeds",
+)
 _NARROWEST_GROUP = 16
 _BETWEEN = 2
 

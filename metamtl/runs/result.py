@@ -89,7 +89,7 @@ class Result(Record, total=False):
     ]  # affinities and cosines between families, means over training (metamtl.trainer.relatedness)
     selection: dict[str, Any]  # of an adaptation, the target's figure by each criterion (metamtl.trainer.selection)
     sequence: dict[str, Any]  # accuracies after every stage, ACC, BWT, FWT, forgetting (metamtl.evaluation.continual)
-    references: dict[str, Any]  # each family against itself alone (metamtl.trainer.references)
+    references: dict[str, Any]  # each family against itself alone, or a transfer against none (metamtl.trainer)
     episodes_columns: list[str]  # the metric of each column of episodes.npy
     episodes_sha256: str  # of episodes.npy, which is written first
 

@@ -22,7 +22,7 @@ from metamtl.runs.files import write_json
 from metamtl.runs.folder import RunFolder
 from metamtl.runs.lock import held
 from metamtl.runs.metric_names import lower_is_better
-from metamtl.runs.result import Record, Result, Summary, read_episodes, read_result, share, summary
+from metamtl.runs.result import Record, Result, read_episodes, read_result, share, summary
 
 # what may differ between a reference and the config that asks for it
 _FREE = (
@@ -37,6 +37,7 @@ _FREE = (
     "mixing",
     "relatedness",
 )
+_ROUNDING = 1e-12  # a figure this small is 0 but for rounding
 Train = Callable[[dict[str, Any]], RunFolder]
 Resume = Callable[[Path], None]
 
@@ -86,12 +87,15 @@ def add_references(run: RunFolder, config: Mapping[str, Any], train: Train, resu
 def compared(
     together: Result, episodes: Mapping[str, np.ndarray[Any, Any]], references: Mapping[str, RunFolder]
 ) -> dict[str, Any]:
-    """Each family together and alone, and what follows: Delta m and the rate of negative transfer.
+    """Each family together and alone, and what follows: Delta m and negative transfer.
 
-    Delta m is the mean over families of (M - M_alone) / M_alone, negated where lower is better, so that more is better
-    (Maninis, Radosavovic & Kokkinos 2019, Attentive Single-Tasking of Multiple Tasks, CVPR, equation 4). Its interval
-    is that of the paired test figures, as if families had test examples of their own; over seeds it is for a comparison
-    of runs.
+    Delta m is the mean over families of (M - M_alone) / M_alone, a share, negated where lower is better, so that more
+    is better (Maninis, Radosavovic & Kokkinos 2019, Attentive Single-Tasking of Multiple Tasks, CVPR, equation 4). Its
+    interval is that of the paired test figures, as if families had test examples of their own; over seeds it is for a
+    comparison of runs. A family whose figure alone is 0 has no relative change: `left_out` names it, and `delta_m` is
+    None where no family is left. `negative_transfer` is of all families: the rate at which they are worse together, and
+    of each the `gap` by which it is, 0 where it is not, in units of its metric with the 95% interval of the paired
+    difference.
     """
     families = {}
     for name, reference in references.items():
@@ -122,16 +126,40 @@ def _alone(config: Mapping[str, Any], name: str) -> dict[str, Any]:
 
 
 def _delta(families: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    signs = {name: 1.0 if one["higher_is_better"] else -1.0 for name, one in families.items()}
-    scale = {name: max(abs(one["alone"]["mean"]), 1e-12) for name, one in families.items()}
-    changes = {name: signs[name] * one["difference"]["mean"] / scale[name] for name, one in families.items()}
-    spread = math.sqrt(sum((one["difference"]["ci95"] / scale[name]) ** 2 for name, one in families.items()))
-    worse = [name for name, change in changes.items() if change < 0]
+    scale = {name: abs(one["alone"]["mean"]) for name, one in families.items()}
+    left_out = [name for name in families if scale[name] <= _ROUNDING]
+    kept = {name: one for name, one in families.items() if name not in left_out}
+    changes = {name: _better(one) / scale[name] for name, one in kept.items()}
+    spread = math.sqrt(sum((one["difference"]["ci95"] / scale[name]) ** 2 for name, one in kept.items()))
+    delta = (
+        {"mean": sum(changes.values()) / len(kept), "ci95": spread / len(kept), "better": "higher"} if kept else None
+    )
     return {
-        "delta_m": {"mean": sum(changes.values()) / len(changes), "ci95": spread / len(changes), "better": "higher"},
+        "delta_m": delta,
+        "left_out": left_out,
         "changes": changes,
-        "negative_transfer": {**share(np.array([change < 0 for change in changes.values()])), "families": worse},
+        "negative_transfer": _negative_transfer(families),
     }
+
+
+def _negative_transfer(families: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    gained = {name: _better(one) for name, one in families.items()}
+    gaps = {
+        name: {
+            "gap": max(0.0, -gained[name]),
+            "ci95": one["difference"]["ci95"],
+            "sure": gained[name] + one["difference"]["ci95"] < 0,
+        }
+        for name, one in families.items()
+    }
+    worse = [name for name, gain in gained.items() if gain < 0]
+    return {**share(np.array([gain < 0 for gain in gained.values()])), "families": worse, "gaps": gaps}
+
+
+def _better(family: Mapping[str, Any]) -> float:
+    """By how much a family is better together than alone, in units of its metric."""
+    mean: float = family["difference"]["mean"]
+    return mean if family["higher_is_better"] else -mean
 
 
 class Finished:
@@ -178,9 +206,15 @@ def _comparable(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _said(record: Mapping[str, Any]) -> str:
-    delta: Summary = record["delta_m"]
-    worse = record["negative_transfer"]["families"]
+    delta, left_out = record["delta_m"], record["left_out"]
+    told = "none"
+    if delta is not None:
+        told = f"{100 * delta['mean']:+.2f}% ± {100 * delta['ci95']:.2f} (higher is better)"
+    gaps = record["negative_transfer"]["gaps"]
+    worse = [
+        f"{name} (by {gaps[name]['gap']:.4g} ± {gaps[name]['ci95']:.2g} {record['families'][name]['metric']})"
+        for name in record["negative_transfer"]["families"]
+    ]
     harmed = f"; worse together: {', '.join(worse)}" if worse else "; none is worse together"
-    return (
-        f"Delta m against each alone {100 * delta['mean']:+.2f}% ± {100 * delta['ci95']:.2f} (higher is better){harmed}"
-    )
+    without = f". Delta m leaves out {', '.join(left_out)}: the figure alone is 0" if left_out else ""
+    return f"Delta m against each alone {told}{harmed}{without}"

@@ -93,3 +93,44 @@ def noisy(mean: float, seed: int, size: int = 40) -> NDArray[np.float64]:
     """Figures around `mean`: shares of 75 queries, some of them equal."""
     drawn = np.random.default_rng(seed).binomial(75, mean, size) / 75
     return drawn.astype(np.float64)
+
+
+def several(
+    outputs: Path,
+    figures: Mapping[str, tuple[float, float]],
+    seed: int = 0,
+    weighting: str = "equal",
+    step_ms: float = 2.0,
+    references: bool = True,
+) -> RunFolder:
+    """A completed run of several families, with family -> the mean accuracy (together, alone) of ten test examples."""
+    changes = {"weighting.name": weighting, "families": {name: {"data": "glyphs"} for name in figures}}
+    run = finished(outputs, "joint", seed, changes=changes)
+    spread = np.linspace(-0.01, 0.01, 10)
+    families: dict[str, Any] = {
+        name: {"metric": "accuracy", "test": {"accuracy": summary(together + spread)}, "episodes_id": f"of {name}"}
+        for name, (together, _) in figures.items()
+    }
+    whole: dict[str, Any] = {"families": families, "train": {"steps": 100, "step_ms": step_ms}}
+    if references:
+        whole["references"] = _references(figures)
+    columns = {f"{name}/accuracy": together + spread for name, (together, _) in figures.items()}
+    write_result(run, Result(**whole), columns)  # type: ignore[typeddict-item]
+    return run
+
+
+def _references(figures: Mapping[str, tuple[float, float]]) -> dict[str, Any]:
+    """As `metamtl.trainer.references.compared` makes it, of figures whose pairs all differ by as much."""
+    changes = {name: (together - alone) / alone for name, (together, alone) in figures.items() if alone}
+    worse = [name for name, (together, alone) in figures.items() if together < alone]
+    delta = {"mean": sum(changes.values()) / len(changes), "ci95": 0.0, "better": "higher"} if changes else None
+    return {
+        "families": {
+            name: {"metric": "accuracy", "difference": {"mean": together - alone, "ci95": 0.0, "episodes": 10}}
+            for name, (together, alone) in figures.items()
+        },
+        "delta_m": delta,
+        "left_out": [name for name in figures if name not in changes],
+        "changes": changes,
+        "negative_transfer": {"rate": len(worse) / len(figures), "families": worse},
+    }

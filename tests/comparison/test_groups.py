@@ -13,6 +13,8 @@ from metamtl.comparison.collect import collect
 from metamtl.comparison.comparable import cautions, obstacles
 from metamtl.comparison.groups import Group, grouped
 from metamtl.comparison.names import short_keys, short_names
+from metamtl.config.compose import compose
+from metamtl.config.families import family_config
 from tests.comparison.made import TRANSDUCTIVE, finished, started
 
 
@@ -26,6 +28,44 @@ def test_runs_that_differ_by_what_decides_no_figure_are_one_group(tmp_path: Path
     finished(tmp_path, seed=2, changes={"paths.outputs": "elsewhere", "logger": {"wandb": {"mode": "offline"}}})
     (group,) = grouped(collect([tmp_path]))
     assert (group.name, group.settings, len(group.counted)) == ("maml", {}, 3)
+
+
+ENERGY = ["experiment=multitask/energy", "references=auto"]
+
+
+def test_seeds_of_several_families_are_one_group(tmp_path: Path) -> None:
+    more = [["paths.outputs=elsewhere", "label=mine"], ["trainer.device=cpu", "trainer.workers=2", "eval.cost=true"]]
+    for seed, typed in enumerate([[], *more, ["references=none", "engine=loop"]]):
+        finished(tmp_path, "joint", seed, changes=compose([*ENERGY, f"seed={seed}", *typed]))
+    (group,) = grouped(collect([tmp_path]))
+    assert (group.name, group.settings, len(group.counted)) == ("joint", {}, 4)
+
+
+@pytest.mark.parametrize(
+    ("typed", "keys"),
+    [
+        ("trainer.steps=7", {"trainer.steps"}),  # and not what each family's config says of it
+        ("eval.seed=7", {"eval.seed"}),
+        ("trainer.batch_size=7", {f"{whose}trainer.batch_size" for whose in ("", "families.heating.config.")}),
+        ("families.heating.set.data.target=cooling", {"families.heating.config.data.target"}),
+        ("weighting=pcgrad", {"weighting.name"}),
+    ],
+)
+def test_what_a_family_is_made_with_tells_groups_apart(tmp_path: Path, typed: str, keys: set[str]) -> None:
+    for overrides in ([], [typed]):
+        finished(tmp_path, "joint", changes=compose([*ENERGY, *overrides]))
+    first, second = grouped(collect([tmp_path]))
+    assert keys <= first.settings.keys() | second.settings.keys()
+    assert ("families.heating.config.eval.seed" in first.settings) is False
+    assert ("families.heating.config.trainer.steps" in first.settings) is False
+
+
+def test_a_family_alone_is_one_group_whatever_weighted_the_run_that_asked_for_it(tmp_path: Path) -> None:
+    for seed, weighting in enumerate(["equal", "uncertainty"]):
+        asking = compose([*ENERGY, f"seed={seed}", f"weighting={weighting}", f"mixing.take={2 - seed}"])
+        finished(tmp_path, "joint", seed, changes=family_config(asking, "heating"))
+    (group,) = grouped(collect([tmp_path]))
+    assert (group.name, len(group.counted)) == ("joint", 2)
 
 
 def test_a_group_shows_what_differs_and_nothing_else(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from metamtl.comparison.columns import differing, standard
 from metamtl.comparison.compare import compare
 from metamtl.comparison.groups import grouped
 from metamtl.comparison.unfinished import unfinished
-from tests.comparison.made import finished
+from tests.comparison.made import finished, several
 
 OTHERS: list[Any] = [None, "x", [[1]], {"a": {"b": 1}}, -3]
 
@@ -46,6 +46,21 @@ def test_whatever_a_file_holds_the_other_runs_are_compared(tmp_path: Path, name:
         formats.markdown(comparison, [*standard(comparison), *differing(comparison)], unfinished(records))
         formats.json_text(comparison, unfinished(records))
     assert {"completed", "damaged"} <= states
+
+
+def test_whatever_the_references_of_a_run_hold_the_other_runs_are_compared(tmp_path: Path) -> None:
+    whole = several(tmp_path, {"road": (0.5, 0.4), "lane": (0.6, 0.8)}, 0)
+    path = several(tmp_path, {"road": (0.5, 0.4), "lane": (0.6, 0.8)}, 1, "pcgrad").result_file
+    states = set()
+    for content in changed(json.loads(path.read_text())):
+        path.write_text(json.dumps(content))
+        records = collect([tmp_path])
+        states |= {record.state for record in records if record.path == path.parent}
+        comparison = compare(grouped(records), "delta_m")
+        assert whole.path in {record.path for row in comparison.rows for record in row.group.counted}
+        formats.markdown(comparison, [*standard(comparison), *differing(comparison)], unfinished(records))
+        formats.json_text(comparison, unfinished(records))
+    assert states == {"completed", "damaged"}
 
 
 @pytest.mark.parametrize("text", ["a: &x {b: *x}", "a: &x [*x]", "? [1, 2]\n: 3", "seed: [1]", "seed: {a: 1}"])

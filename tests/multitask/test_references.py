@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from metamtl.comparison.collect import collect
+from metamtl.comparison.delta import worse_together
 from metamtl.config.compose import compose
 from metamtl.errors import UsageError
 from metamtl.runs.folder import RunFolder
-from metamtl.runs.result import read_episodes, read_result
+from metamtl.runs.result import read_episodes, read_result, summary, write_result
+from metamtl.trainer.references import add_references, compared
 from metamtl.trainer.run import train_run
+from tests.comparison.made import finished, noisy, started
 from tests.multitask.test_families import WAVES
 
 SMALL = [*WAVES, "references=auto", "trainer.steps=2", "trainer.validate_every=1", "eval.episodes=10"]
@@ -38,6 +43,80 @@ def test_each_family_is_trained_alone_once_and_compared_pair_by_pair(tmp_path: P
         changes.append(-(joint.mean() - alone.mean()) / alone.mean())  # a lower error is better
     assert record["delta_m"]["mean"] == pytest.approx(np.mean(changes))
     assert record["negative_transfer"]["rate"] == np.mean([change < 0 for change in changes])
+    (run_of_both,) = [one for one in collect([tmp_path]) if one.path == together.path]
+    assert run_of_both.figures["delta_m"]["mean"] == record["delta_m"]["mean"]
+    assert worse_together(run_of_both.result or {}) == dict(
+        zip(("low", "high"), [change < 0 for change in changes], strict=True)
+    )
+
+
+def alone(tmp_path: Path, **figures: Any) -> dict[str, RunFolder]:
+    """Family -> a finished run of it alone with these accuracies of forty test episodes."""
+    return {name: finished(tmp_path, seed=seed, accuracy=values) for seed, (name, values) in enumerate(figures.items())}
+
+
+def together(**means: float) -> Any:
+    """The result of a run of several families with these accuracies."""
+    return {
+        "families": {
+            name: {"metric": "accuracy", "episodes_id": "id-40", "test": {"accuracy": {"mean": mean}}}
+            for name, mean in means.items()
+        }
+    }
+
+
+def test_the_gap_of_each_family_is_what_it_loses_on_the_same_episodes(tmp_path: Path) -> None:
+    one, other = noisy(0.8, 0), noisy(0.5, 1)
+    episodes = {"road/accuracy": noisy(0.6, 2), "lane/accuracy": noisy(0.7, 3)}
+    record = compared(together(road=0.6, lane=0.7), episodes, alone(tmp_path, road=one, lane=other))
+    harm, lost = record["negative_transfer"], summary(one - episodes["road/accuracy"])
+    assert harm["families"] == ["road"]
+    road = {"gap": pytest.approx(lost["mean"]), "ci95": pytest.approx(lost["ci95"]), "sure": True}
+    gained = summary(episodes["lane/accuracy"] - other)
+    assert harm["gaps"] == {"road": road, "lane": {"gap": 0.0, "ci95": pytest.approx(gained["ci95"]), "sure": False}}
+
+
+def test_a_family_whose_figure_alone_is_0_has_no_part_in_delta_m(tmp_path: Path) -> None:
+    base, none = noisy(0.5, 1), np.zeros(40)
+    episodes = {"road/accuracy": base + 0.1, "lane/accuracy": np.full(40, 0.01)}
+    record = compared(together(road=0.6, lane=0.01), episodes, alone(tmp_path / "one", road=base, lane=none))
+    assert record["delta_m"]["mean"] == pytest.approx(0.1 / base.mean())
+    assert (record["left_out"], list(record["changes"])) == (["lane"], ["road"])
+    assert (record["negative_transfer"]["rate"], list(record["negative_transfer"]["gaps"])) == (0.0, ["road", "lane"])
+    record = compared(together(lane=0.01), episodes, alone(tmp_path / "other", lane=none))
+    assert (record["delta_m"], record["left_out"], record["changes"]) == (None, ["lane"], {})
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "said"),
+    [
+        (0.0, 0.5, "Delta m against each alone +50.00% ± 0.00 (higher is better); worse together: low (by "),
+        (0.0, 0.0, "Delta m against each alone none; worse together: low (by 0.25 ± 0 mse), high (by 0.25 ± 0 mse)"),
+    ],
+)
+def test_what_delta_m_leaves_out_is_said_and_written(tmp_path: Path, low: float, high: float, said: str) -> None:
+    """`low` and `high`: the errors alone, of families whose error together is 0.25."""
+    errors = {"low": low, "high": high}
+
+    def trained(config: Mapping[str, Any]) -> RunFolder:
+        values = np.full(10, errors[config["label"].partition("-")[0]])
+        run = started(tmp_path, changes=config)
+        write_result(run, {"test": {"mse": summary(values)}, "episodes_id": "same"}, {"mse": values})
+        run.finish("completed")
+        return run
+
+    config = compose([*SMALL, f"paths.outputs={tmp_path}"])
+    run, values = started(tmp_path, changes=config), np.full(10, 0.25)
+    families: Any = {
+        name: {"metric": "mse", "episodes_id": "same", "test": {"mse": summary(values)}} for name in errors
+    }
+    write_result(run, {"families": families}, {f"{name}/mse": values for name in errors})
+    line = add_references(run, config, trained, lambda _: None)
+    assert line.startswith(said)
+    none = [name for name, value in errors.items() if not value]
+    assert line.endswith(f". Delta m leaves out {', '.join(none)}: the figure alone is 0")
+    record: Any = read_result(run)["references"]
+    assert (record["left_out"], record["delta_m"] is None) == (none, not high)
 
 
 def test_a_reference_that_is_there_is_taken(tmp_path: Path) -> None:
