@@ -7,35 +7,31 @@ backbone), the recipe for the pair, experiment, and last what the user types.
 from __future__ import annotations
 
 import copy
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import hydra
-from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.types import Override
-from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError
 
 from metamtl.config import overrides as lines
-from metamtl.config import paths, sources
 from metamtl.config.checks import not_as_wanted, settle, unknown
 from metamtl.config.families import compose_families, of_experiment
-from metamtl.config.keys import PRIMARY, Keys, keys_of
+from metamtl.config.keys import Keys, keys_of
 from metamtl.config.library import Library
+from metamtl.config.loading import REFUSALS, as_sentence, hydra_at, load, plain_of
+from metamtl.config.names import wrong_names
 from metamtl.config.schema import MismatchError
 from metamtl.config.sequence import stage_configs
+from metamtl.config.single import without_effect
 from metamtl.config.tasks import impossible_tasks
 from metamtl.errors import UsageError
 
 _ABSENT: Any = object()
-_REFUSALS = (HydraException, OmegaConfBaseException, YAMLError, UsageError, ValueError, TypeError)
 
 
 def compose(overrides: Sequence[str] = (), config_dir: Path | None = None) -> dict[str, Any]:
@@ -60,7 +56,7 @@ def plan(overrides: Sequence[str], config_dir: Path | None = None, multirun: boo
     if not multirun:
         problems += [_needs_multirun(override) for override in parsed if override.is_sweep_override()]
         parsed = [override for override in parsed if not override.is_sweep_override()]
-    with _hydra(config_dir):
+    with hydra_at(config_dir):
         first, *others = lines.expand(parsed, library)
         job = _attempt(first, library)
         problems += job.problems
@@ -81,10 +77,13 @@ def settle_job(
 ) -> tuple[dict[str, Any], list[str]]:
     """The plain, resolved, typed config of one job that Hydra composed, less its `hydra` section; and its problems."""
     config = copy.deepcopy(config)
-    families = OmegaConf.to_container(config.families, resolve=True)
-    with open_dict(config):
-        config.families = {}
+    families: dict[str, Any] = {}
+    if isinstance(named := config.get("families"), DictConfig):  # what is no mapping is refused with all other values
+        families = plain_of(named, resolve=True)
+        with open_dict(config):
+            config.families = {}
     settled, problems = _settle(config, choices, overrides, library)
+    problems += without_effect(plain_of(config, resolve=False), families)
     if families and not problems:
         algo = str(choices.get("algo", settled["algo"]["name"]))
         experiment = library.groups["experiment"].get(str(choices.get("experiment")))
@@ -119,19 +118,15 @@ def _settle(
     try:
         if missing := sorted(OmegaConf.missing_keys(config)):
             return {}, [f"{key} must be given: {key}=VALUE." for key in missing]
-        plain = _plain(config, resolve=True)
+        plain = plain_of(config, resolve=True)
     except OmegaConfBaseException as error:
         # A wrong value elsewhere may be why ${...} leads nowhere; then that is what to say.
-        plain = _plain(config, resolve=False)
+        plain = plain_of(config, resolve=False)
         found = settle(plain, keys_of(library, plain, choices), typed, added)[1]
-        return {}, [problem for problem in found if "${" not in problem] or [_flat(error)]
-    return settle(plain, keys_of(library, plain, choices), typed, added)
-
-
-def _plain(config: DictConfig, resolve: bool) -> dict[str, Any]:
-    plain = OmegaConf.to_container(config, resolve=resolve)
-    assert isinstance(plain, dict)
-    return {str(key): value for key, value in plain.items()}
+        return {}, [problem for problem in found if "${" not in problem] or [as_sentence(error)]
+    keys = keys_of(library, plain, choices)
+    settled, problems = settle(plain, keys, typed, added)
+    return settled, problems + wrong_names(plain, keys, library, typed)
 
 
 def merge(config: Mapping[str, Any], overrides: Sequence[str], allowed: Collection[str]) -> dict[str, Any]:
@@ -164,34 +159,12 @@ class _Attempt:
     choices: Mapping[str, Any] = field(default_factory=dict)
 
 
-@contextmanager
-def _hydra(config_dir: Path | None) -> Iterator[None]:
-    sources.register()
-    with (
-        _outer_put_back(),
-        sources.user_folder(config_dir),
-        hydra.initialize_config_dir(str(paths.own_folder()), job_name=PRIMARY, version_base=None),
-    ):
-        yield
-
-
-@contextmanager
-def _outer_put_back() -> Iterator[None]:
-    """A family is composed while the run is: Hydra's two globals are those of the run again at the end."""
-    before = GlobalHydra.instance().hydra, HydraConfig.instance().cfg
-    GlobalHydra.instance().hydra = None
-    try:
-        yield
-    finally:  # Hydra has put copies in the place of both meanwhile
-        GlobalHydra.instance().hydra, HydraConfig.instance().cfg = before
-
-
 def _attempt(texts: Sequence[str], library: Library) -> _Attempt:
     """Compose and check one job; where Hydra cannot compose it, tell every reason and not the first alone."""
     try:
-        composed, choices = _load(texts)
-    except _REFUSALS as error:
-        return _diagnose(lines.parse(texts)[0], library, _flat(error))
+        composed, choices = load(texts)
+    except REFUSALS as error:
+        return _diagnose(lines.parse(texts)[0], library, as_sentence(error))
     return _Attempt(*settle_job(composed, choices, texts, library), composed, choices)
 
 
@@ -207,16 +180,6 @@ def _variant(first: _Attempt, base: Sequence[str], texts: Sequence[str], library
     return settle_job(composed, first.choices, texts, library)[1]
 
 
-def _load(texts: Sequence[str]) -> tuple[DictConfig, dict[str, Any]]:
-    """What Hydra composes, without its own section, and the option chosen for each group."""
-    composed = hydra.compose(PRIMARY, list(texts), return_hydra_config=True)
-    HydraConfig.instance().set_config(composed)
-    choices = {str(group): name for group, name in composed.hydra.runtime.choices.items()}
-    with open_dict(composed):
-        del composed["hydra"]
-    return composed, choices
-
-
 def _diagnose(parsed: Sequence[Override], library: Library, refusal: str) -> _Attempt:
     """Leave out what is wrong, kind by kind, and say of each what it is; what is left may be composed."""
     problems: list[str] = []
@@ -230,7 +193,7 @@ def _diagnose(parsed: Sequence[Override], library: Library, refusal: str) -> _At
         else:
             good.append(override.input_line or "")
     try:
-        composed, choices = _load(good)
+        composed, choices = load(good)
         for override in parsed:
             if override in options or override.key_or_group.partition(".")[0] in unsure:
                 continue
@@ -238,10 +201,12 @@ def _diagnose(parsed: Sequence[Override], library: Library, refusal: str) -> _At
                 problems.append(reason)
             else:
                 good.append(override.input_line or "")
-        composed, choices = _load(good)
-    except _REFUSALS as error:
-        return _Attempt({}, [*problems, _flat(error)])
-    problems += settle_job(composed, choices, good, library)[1]
+        composed, choices = load(good)
+    except REFUSALS as error:
+        return _Attempt({}, [*problems, as_sentence(error)])
+    # the experiment or data that was meant may bring families
+    idle = without_effect(plain_of(composed, resolve=False), {}) if unsure & {"experiment", "data"} else []
+    problems += [problem for problem in settle_job(composed, choices, good, library)[1] if problem not in idle]
     return _Attempt({}, problems or [refusal], composed, choices)
 
 
@@ -252,9 +217,9 @@ def _wrong_key(override: Override, composed: DictConfig, choices: Mapping[str, A
         return None
     if OmegaConf.select(composed, key, default=_ABSENT) is not _ABSENT:
         return None
-    keys = keys_of(library, _plain(composed, resolve=False), choices)
+    keys = keys_of(library, plain_of(composed, resolve=False), choices)
     if any(entry.is_map and key.startswith(f"{path}.") for path, entry in keys.entries.items()):
-        return f"{key}: not there yet; +{override.input_line} adds it."
+        return None  # a key of a map is new
     return unknown(key, keys, library.groups)
 
 
@@ -286,16 +251,3 @@ def _put(config: dict[str, Any], override: Override, keys: Keys) -> str | None:
     except MismatchError as error:
         return not_as_wanted(key, override.value(), entry, error)
     return None
-
-
-def _flat(error: Exception) -> str:
-    """An error of Hydra's or OmegaConf's as one sentence."""
-    reason = error.__cause__ or error
-    key = f"{reason.full_key}: " if isinstance(reason, OmegaConfBaseException) and reason.full_key else ""
-    kept = [
-        line.strip()
-        for line in str(reason if key else error).splitlines()
-        if line.strip() and not any(noise in line for noise in ("hydra.cc", "full_key:", "object_type="))
-    ]
-    cause = f" ({' '.join(str(error.__cause__).split())})" if error.__cause__ and not key else ""
-    return key + " ".join(kept).rstrip(".") + cause + "."

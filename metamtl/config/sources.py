@@ -1,4 +1,6 @@
-"""What Hydra is told: option files come without their `about`, and installed packages' folders are searched."""
+"""What Hydra is told: option files come without their `about`, which says where any key may be added, and installed
+packages' folders are searched.
+"""
 
 from __future__ import annotations
 
@@ -14,9 +16,10 @@ from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.plugins import Plugins
 from hydra.plugins.config_source import ConfigResult
 from hydra.plugins.search_path_plugin import SearchPathPlugin
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from metamtl.config import paths
+from metamtl.config.schema import parse_entry
 
 
 class FileConfigSource(file_config_source.FileConfigSource):
@@ -39,8 +42,27 @@ class FileConfigSource(file_config_source.FileConfigSource):
 def _unchanged(provider: str, folder: str, config_path: str, changed: int, size: int) -> ConfigResult:
     result = file_config_source.FileConfigSource(provider, folder).load_config(config_path)
     if isinstance(result.config, DictConfig):
+        plain = OmegaConf.to_container(result.config)
+        about = plain.get("about") if isinstance(plain, dict) else None
+        keys = about.get("keys") if isinstance(about, dict) else None
+        within = f"{config_path.partition('/')[0]}." if result.header.get("package") == "_global_" else ""
+        for key, text in keys.items() if isinstance(keys, dict) else ():
+            if parse_entry(str(text), f"{folder}/{config_path}: {key}").is_map:
+                _open_map(result.config, f"{within}{key}")
         result.config.pop("about", None)
     return result
+
+
+def _open_map(config: DictConfig, key: str) -> None:
+    """Lets the command line add what is below `key` without a `+`.
+
+    Where there is no map yet (`source: null`) its section is opened; what is misspelt there, the check of keys finds.
+    """
+    node = OmegaConf.select(config, key)
+    above = OmegaConf.select(config, key.rpartition(".")[0]) if "." in key else config
+    opened = node if isinstance(node, DictConfig) else above
+    if isinstance(opened, DictConfig):
+        OmegaConf.set_struct(opened, False)
 
 
 class OptionFolders(SearchPathPlugin):

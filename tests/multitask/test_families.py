@@ -84,6 +84,16 @@ def test_a_static_weight_of_zero_leaves_a_family_alone() -> None:
     assert all(not g.any() for g in head)
 
 
+def test_the_documented_commands_do_what_they_say() -> None:
+    """As docs/multitask.md writes them: `digit` has twice the weight, and `odd` sees what the head of `digit` says."""
+    weighed = families_of([*DIGITS, "weighting=static", "weighting.weights={digit: 2}"])
+    weighed.combined(*gradients(weighed), 0)
+    assert weighed.shares == pytest.approx({"digit": 0.4, "odd": 0.2, "large": 0.2, "prime": 0.2})
+    fed = families_of([*DIGITS, "sharing=cascade", "sharing.feeds={odd: digit}"])
+    sizes = {name: sum(w.numel() for w in parts.learner.parameters()) for name, parts in fed.each.items()}
+    assert sizes["odd"] > sizes["large"] == sizes["prime"]  # which see the images alone
+
+
 def test_a_stopped_run_of_families_goes_on_as_an_unbroken_one(tmp_path: Path) -> None:
     overrides = [
         *WAVES,

@@ -2,15 +2,17 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from metamtl.runs import family_plots
 from metamtl.runs.folder import RunFolder
 from metamtl.runs.metrics import MetricStream
 from metamtl.runs.plots import plot_curves
-from metamtl.runs.result import summary, write_result
+from metamtl.runs.result import Record, summary, write_result
 
 
 @pytest.fixture
@@ -55,3 +57,49 @@ def test_a_run_of_one_step_and_one_of_nothing_finite_are_drawn(run: RunFolder) -
         assert plot_curves(run) is not None
         stream.write(1, "val", {"val/mse": math.inf})
         assert plot_curves(run) is not None
+
+
+def _families(run: RunFolder, names: list[str]) -> Path:
+    """Draws a run in which the validation of each family is measured twice, and returns the families' picture."""
+    with MetricStream(run.metrics_file) as stream:
+        for step in (1, 2):
+            train = {f"train/{name}/{kind}": 0.1 * step for name in names for kind in ("loss", "f1")}
+            stream.write(step, "train", {**train, "train/loss": 1 / step})
+            val = {f"val/{name}/{kind}": 0.2 * step for name in names for kind in ("loss", "f1", "f1_ci95")}
+            stream.write(step, "val", {**val, "val/score": float(step)})
+    record: Record = {"test": {"f1": summary(np.array([0.1, 0.3]))}, "metric": "f1"}
+    write_result(run, {"families": dict.fromkeys(names, record), "best": {"step": 2}})
+    assert plot_curves(run) == run.plots / "curves.png"
+    return run.plots / "families.png"
+
+
+@pytest.mark.parametrize(("count", "across", "down"), [(1, 1, 1), (3, 3, 1), (4, 2, 2), (7, 3, 3), (10, 4, 3)])
+def test_each_of_several_families_has_a_panel(
+    run: RunFolder, monkeypatch: pytest.MonkeyPatch, count: int, across: int, down: int
+) -> None:
+    drawn: dict[str, Any] = {}
+    monkeypatch.setattr(
+        family_plots, "draw_panel", lambda panel, metric, *rest: drawn.setdefault(metric, (panel, rest))
+    )
+    names = [f"family{number}" for number in range(count)]
+    path = _families(run, names)
+    assert path.exists() and list(drawn) == [f"{name}/f1" for name in names]
+    titles = [panel.get_title(loc="left") for panel, _ in drawn.values()]
+    assert titles == [f"{name}: f1, test 0.2000 ± 0.1960" for name in names]
+    figure = drawn["family0/f1"][0].figure
+    assert figure.get_size_inches() == pytest.approx([0.8 + 3.8 * across, 1.0 + 2.7 * down])
+    assert sum(panel.get_visible() for panel in figure.axes) == count
+
+
+def test_families_show_training_validation_and_test_and_leave_what_they_share_to_the_curves(run: RunFolder) -> None:
+    path = _families(run, ["one", "loss", "score"])  # names that figures of the run have too
+    assert {(86, 180, 233), (213, 94, 0), (0, 158, 115)} <= _colours(path)
+    with Image.open(run.plots / "curves.png") as image:
+        assert image.size[0] == round((1.2 + 2 * 4.6) * 160)  # the loss and the score, and no single family
+
+
+def test_one_family_has_no_picture_of_families(run: RunFolder) -> None:
+    with MetricStream(run.metrics_file) as stream:
+        stream.write(1, "val", {"val/accuracy": 0.5, "val/accuracy/part": 0.5})
+    write_result(run, {"test": {"accuracy": summary(np.array([0.4, 0.6]))}, "best": {"step": 1}})
+    assert plot_curves(run) is not None and [path.name for path in run.plots.iterdir()] == ["curves.png"]

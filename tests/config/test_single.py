@@ -1,0 +1,79 @@
+"""Options that a run of one family has no use for are refused with what to do instead."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from metamtl.config.compose import compose, plan
+from metamtl.config.library import Library
+from metamtl.config.paths import own_folder
+from metamtl.config.single import without_effect
+from metamtl.errors import UsageError
+from tests.commands.stub import run
+
+GROUPS = Library([own_folder()]).groups
+FAMILIES = ("families.low={data: sinusoid}", "families.high={data: sinusoid}")
+REFUSED = [f"weighting={name}" for name in GROUPS["weighting"] if name != "equal"]
+REFUSED += [f"sharing={name}" for name in GROUPS["sharing"] if name != "hard"]
+REFUSED += ["relatedness.every=2", "mixing.take=1"]
+DEFAULTS = {"weighting": "equal", "sharing": "hard", "relatedness.every": "null", "mixing.take": "null"}
+
+
+def problems(*words: str, multirun: bool = False) -> tuple[str, ...]:
+    with pytest.raises(UsageError) as refused:
+        plan(words, multirun=multirun)
+    return refused.value.problems
+
+
+@pytest.mark.parametrize("word", REFUSED)
+def test_one_family_is_refused_what_several_have(word: str) -> None:
+    (problem,) = problems("algo=maml", "data=sinusoid", word)
+    key = word.partition("=")[0]
+    assert problem.startswith(f"{word}: ")
+    assert f"this run has one family: leave {key}={DEFAULTS[key]}, or name several families" in problem
+    assert "families.NAME={data: OPTION}" in problem
+    assert compose(["algo=maml", "data=sinusoid", word, *FAMILIES])["families"]
+
+
+def test_one_family_with_a_name_is_one() -> None:
+    """Its network is made by `sharing` all the same."""
+    named = ("algo=maml", "data=sinusoid", FAMILIES[0])
+    assert compose([*named, "sharing=mmoe"])["sharing"]["name"] == "mmoe"
+    found = problems(*named, "weighting=pcgrad", "relatedness.every=2")
+    assert [problem.partition(":")[0] for problem in found] == ["weighting=pcgrad", "relatedness.every=2"]
+
+
+def test_what_was_chosen_without_need_is_told_beside_all_else() -> None:
+    found = problems("data=digits", "algo=joint", "weighting=pcgrad", "sharing=mmoe", "trainer.step=5", "seed=-1")
+    assert [problem.partition(":")[0] for problem in found] == [
+        "trainer.step",
+        "seed=-1",
+        "weighting=pcgrad",
+        "sharing=mmoe",
+    ]
+
+
+def test_families_that_a_misspelt_experiment_would_bring_are_not_missed() -> None:
+    (problem,) = problems("experiment=multitask/digit4", "weighting=pcgrad", "sharing=mmoe", "relatedness.every=2")
+    assert problem.startswith("experiment=multitask/digit4: there is no such option; did you mean")
+
+
+def test_each_job_of_a_multirun_is_looked_at() -> None:
+    (problem,) = problems("algo=maml", "data=sinusoid", "weighting=equal,pcgrad", multirun=True)
+    assert problem.startswith("weighting=pcgrad: ")
+    assert plan(["algo=maml", "data=sinusoid", "weighting=equal,pcgrad", *FAMILIES], multirun=True).multirun
+
+
+def test_the_command_line_refuses_before_torch_is_imported(tmp_path: Path) -> None:
+    done = run(tmp_path, "train", "weighting=pcgrad")
+    assert (
+        done.returncode == 2
+        and done.stderr.startswith("weighting=pcgrad: ")
+        and not (tmp_path / "calls.jsonl").exists()
+    )
+
+
+def test_sections_that_are_no_sections_are_left_to_the_check_of_types() -> None:
+    assert without_effect({"weighting": None, "sharing": "hard", "relatedness": 3}, {}) == []
