@@ -52,7 +52,7 @@ def test_trains_two_steps(experiment: str, tmp_path: Path, cache: Path) -> None:
         small.remove("backbone.width=8")
     places = [f"paths.outputs={tmp_path}", f"paths.cache={cache}", *([f"paths.data={data}"] if data else [])]
     if base["transfer"].get("source"):
-        small += ["transfer.source.set.trainer.steps=2", "references=none"]
+        small += ["transfer.source.set.trainer.steps=2", "references=none", "budgets=[]"]
     config = compose([f"experiment={experiment}", *small, *places])
     run = train_run(config, ["metamtl", "train", f"experiment={experiment}"])
     assert run is not None and run.meta()["status"] == "completed"
@@ -60,3 +60,12 @@ def test_trains_two_steps(experiment: str, tmp_path: Path, cache: Path) -> None:
     assert read_result(run)["train"]["steps"] == 2 * trained
     drawn = "transfer_matrix.png" if base["sequence"] else "curves.png"
     assert (run.plots / drawn).stat().st_size > 0
+
+
+def test_the_new_task_is_none_of_those_that_its_source_learns() -> None:
+    config = compose(["experiment=multitask/digits4_new_task", "seed=3"])
+    families = config["transfer"]["source"]["config"]["families"]
+    assert families.keys() == compose(["experiment=multitask/digits4"])["families"].keys()
+    asked = {one["config"]["data"]["target"] for one in families.values()}
+    assert asked == {"digit", "odd", "large", "prime"} and config["data"]["target"] == "closed"
+    assert config["transfer"]["source"]["config"]["seed"] == 3

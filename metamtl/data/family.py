@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -18,10 +19,12 @@ class Ratio:
     """A figure of a whole split: the sum of some counts over all its examples, by the sum of others.
 
     Counts are named, each with its factor: F1 is twice the entities that are right by those found and those there.
+    What is nothing by nothing does not count, unless one of the counts `else_nought` is there: it is nought then.
     """
 
     over: Mapping[str, float]
     under: Mapping[str, float]
+    else_nought: Sequence[str] = ()
 
 
 class Family(ABC):
@@ -70,20 +73,51 @@ def mean_of_known(values: Tensor, known: Tensor) -> Tensor:
 
 
 class Classification(Family):
-    """Cross-entropy and accuracy over the task's own ways."""
+    """Cross-entropy and accuracy over the task's own ways; of labelled examples macro precision and recall too.
+
+    These two are means over the classes that an example of the split has or is taken for. The precision of a class that
+    none is taken for is nought, and so is the recall of one that none has, as scikit-learn has it.
+    """
 
     metric = "accuracy"
     higher_is_better = True
 
+    def __init__(self, name: str, outputs: int, classes: int = 0) -> None:
+        super().__init__(name, outputs, classes)
+        self.ratios: Mapping[str, Sequence[Ratio]] = {
+            "precision": [Ratio({f"right/{c}": 1}, {f"found/{c}": 1}, (f"there/{c}",)) for c in range(outputs)],
+            "recall": [Ratio({f"right/{c}": 1}, {f"there/{c}": 1}, (f"found/{c}",)) for c in range(outputs)],
+        }
+
     def loss(self, outputs: Tensor, examples: Examples) -> Tensor:
         """Mean cross-entropy; outputs beyond the task's ways do not take part."""
-        return F.cross_entropy(at_least_single(outputs[:, : examples.ways]), examples.labels)
+        return F.cross_entropy(at_least_single(self.answers(outputs, examples)), examples.labels)
 
     def metrics(self, outputs: Tensor, examples: Examples) -> dict[str, Tensor]:
         """`accuracy`, the share of examples whose highest output is their class."""
-        hits = outputs[:, : examples.ways].argmax(1) == examples.labels
+        hits = self.answers(outputs, examples).argmax(1) == examples.labels
         # never in bfloat16, which has no number for most shares
         return {"accuracy": hits.to(at_least_single(outputs).dtype).mean()}
+
+    def counts(self, outputs: Tensor, examples: Examples) -> dict[str, Tensor]:
+        """Of each class the examples that have it (`there`), are taken for it (`found`) and both (`right`).
+
+        Examples whose class is missing (-1) are not counted.
+        """
+        labels, number = examples.labels, at_least_single(outputs).dtype
+        classes = torch.arange(self.outputs, device=labels.device)
+        there = labels.unsqueeze(1) == classes
+        found = (self.answers(outputs, examples).argmax(1).unsqueeze(1) == classes) & (labels >= 0).unsqueeze(1)
+        counted = {"right": there & found, "found": found, "there": there}
+        return {
+            f"{kind}/{c}": one
+            for kind, these in counted.items()
+            for c, one in enumerate(these.sum(0).to(number).unbind())
+        }
+
+    def answers(self, outputs: Tensor, examples: Examples) -> Tensor:
+        """The outputs [N, classes] that take part, the highest of which is the answer: those of the task's ways."""
+        return outputs[:, : examples.ways]
 
 
 class Regression(Family):

@@ -22,19 +22,23 @@ def with_ratios(figures: Figures, ratios: Mapping[str, Sequence[Ratio]]) -> Figu
     """`figures` [n] with each of `ratios` in place of the counts that it is made of.
 
     A figure is the mean of its ratios, less those of nothing by nothing (a class that no example has and none is taken
-    for). Where there is none, what `figures` has under its name stays.
+    for) where `Ratio.else_nought` does not say otherwise. Where there is none, what `figures` has under its name stays.
     """
     counts = {name for each in ratios.values() for ratio in each for name in (*ratio.over, *ratio.under)}
     found = {name: values for name, values in figures.items() if name not in counts}
     for name, each in ratios.items():
-        parts = [
-            linearised(_sum(figures, ratio.over), under)
-            for ratio in each
-            if (under := _sum(figures, ratio.under)).any()
-        ]
+        parts = [part for ratio in each if (part := _part(figures, ratio)) is not None]
         if parts:
             found[name] = np.mean(parts, axis=0)
     return found
+
+
+def _part(figures: Figures, ratio: Ratio) -> NDArray[np.float64] | None:
+    """A ratio's number [n] for each example; None where it does not count."""
+    under = _sum(figures, ratio.under)
+    if under.any():
+        return linearised(_sum(figures, ratio.over), under)
+    return np.zeros_like(under) if any(figures[name].any() for name in ratio.else_nought) else None
 
 
 def linearised(over: NDArray[np.float64], under: NDArray[np.float64]) -> NDArray[np.float64]:

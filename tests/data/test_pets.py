@@ -128,8 +128,8 @@ def test_all_four_questions_train_together(paths: DataPaths, tmp_path: Path) -> 
     assert run is not None
     families = read_result(run)["families"]
     figures = {name: {metric for metric in record["test"] if metric != "loss"} for name, record in families.items()}
-    regions = {"iou", "pixel_accuracy"}
-    assert figures == {"breed": {"accuracy"}, "species": {"accuracy"}, "segmentation": regions, "box": {"iou"}}
+    regions, classes = {"iou", "pixel_accuracy"}, {"accuracy", "precision", "recall"}
+    assert figures == {"breed": classes, "species": classes, "segmentation": regions, "box": {"iou"}}
     assert families["box"]["test"]["iou"]["episodes"] == 1  # the other photograph has no box
 
 
