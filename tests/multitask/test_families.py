@@ -84,6 +84,31 @@ def test_a_static_weight_of_zero_leaves_a_family_alone() -> None:
     assert all(not g.any() for g in head)
 
 
+def test_a_few_shot_family_beside_an_ordinary_one_has_the_weight_that_is_given() -> None:
+    """sum_t lambda_t L_t + lambda_meta L_meta: gradients of tasks and of minibatches in one update."""
+    meta = "families.waves={data: sinusoid, algo: maml}"
+    usual = "families.digit={data: digits, algo: joint, set: {data: {target: digit}}}"
+    small = ["backbone.hidden=[16]", "trainer.precision=float64", "trainer.batch_size=8", "trainer.meta_batch=2"]
+    mixed = ["data=digits", "sharing=trunk", "weighting=static", "weighting.weights={waves: 0.6, digit: 0.2}"]
+    families = families_of([meta, usual, *small, *mixed])
+    each, figures = gradients(families)
+    update = families.combined(each, figures, 0)
+    shared = {id(weight) for weight in families.shared_weights}
+    assert shared and families.shares == pytest.approx({"waves": 0.75, "digit": 0.25})
+    named = dict(families.module.named_parameters())
+    for weight in families.shared_weights:
+        parts = []
+        for name, share in (("waves", 0.75), ("digit", 0.25)):
+            alone, _ = gradients(
+                Families(families.each[name].config, {name: families.each[name]}, families.each[name].learner, None)
+            )
+            own = {id(w): n for n, w in families.each[name].learner.named_parameters()}
+            parts.append(share * alone[own[id(weight)]])
+        found = next(update[n] for n, w in named.items() if w is weight)
+        assert all(part.abs().max() > 0 for part in parts)
+        torch.testing.assert_close(found, parts[0] + parts[1], rtol=1e-9, atol=1e-12)
+
+
 def test_the_documented_commands_do_what_they_say() -> None:
     """As docs/multitask.md writes them: `digit` has twice the weight, and `odd` sees what the head of `digit` says."""
     weighed = families_of([*DIGITS, "weighting=static", "weighting.weights={digit: 2}"])
