@@ -16,7 +16,7 @@ from metamtl.runs.redact import redact_text
 
 _ATTRIBUTE = "metamtl_log"
 _NO_MEMORY = "can't allocate memory", "CUDA error: out of memory"  # as torch says, which is not imported
-LESS_MEMORY = "trainer.memory=flat, fewer tasks an update (trainer.meta_batch), or smaller ones"
+_LESS_MEMORY = "trainer.memory=flat, fewer tasks an update (trainer.meta_batch), or smaller ones"
 
 
 def note_log(error: BaseException, log: Path) -> None:
@@ -39,9 +39,10 @@ def sentence(error: BaseException) -> str:
         return str(error)
     said = " ".join(str(error).split())
     if type(error).__name__ in ("OutOfMemoryError", "MemoryError") or any(words in said for words in _NO_MEMORY):
-        what = f"Memory ran out ({said[:120].rstrip('. ')})"
-        return f"{what}: take {LESS_MEMORY}; the traceback is in {log or _keep(error)}."
-    return f"{type(error).__name__}{f': {said}' if said else ''}; the traceback is in {log or _keep(error)}."
+        what = f"Memory ran out ({said[:120].rstrip('. ')}): take {_LESS_MEMORY}"
+    else:
+        what = f"{type(error).__name__}{f': {said}' if said else ''}"
+    return f"{what}; the traceback is in {log or _keep(error)}."
 
 
 def _keep(error: BaseException) -> Path:

@@ -56,9 +56,8 @@ class InnerLoop(Learner):
         self.inner_steps, self.test_steps = inner_steps, inner_steps if test_steps is None else test_steps
         self.order, self.head_init = order, head_init
         in_head = {"all": (True, False), "head": (True,), "body": (False,)}[adapt]
-        fixed = self.network.constants
-        self.inner_names = [n for n in self.weights() if n.startswith("head.") in in_head and n not in fixed]
-        if fixed and not self.inner_names:
+        self.inner_names = [name for name in self.network.adaptable if name.startswith("head.") in in_head]
+        if not self.inner_names and self.network.constants:
             raise UsageError(
                 f"adapt={adapt}: the backbone is frozen, so inner steps have nothing to change: take adapt=head "
                 "(algo=anil), backbone.frozen=false, or a backbone.projection."

@@ -31,7 +31,7 @@ class LaMAML(Learner):
     def __init__(self, *, inner_lr: float, rate_lr: float, inner_steps: int, order: Order, **context: Any) -> None:
         super().__init__(**context)
         self.rate_lr, self.inner_steps, self.order = rate_lr, inner_steps, order
-        self.rates = nn.ParameterList(torch.full_like(weight, inner_lr) for weight in self._weights().values())
+        self.rates = nn.ParameterList(torch.full_like(w, inner_lr) for w in self.network.adaptable.values())
         self._fast: Weights = {}
 
     def adapt(self, support: Examples) -> None:
@@ -44,7 +44,7 @@ class LaMAML(Learner):
     def minibatch_loss(self, examples: Examples) -> tuple[Tensor, Tensor]:
         """The loss [] of the minibatch after its inner steps, and the outputs."""
         rates = {name: moved_at(alpha, self.rate_lr) for name, alpha in self._named_rates().items()}
-        fast = {name: moved_at(w, rates[name].detach().clamp(min=0)) for name, w in self._weights().items()}
+        fast = {name: moved_at(w, rates[name].detach().clamp(min=0)) for name, w in self.network.adaptable.items()}
         for part in _parts(examples, self.inner_steps):
             slopes = gradient(lambda weights, part=part: self._loss(weights, part), fast, self.order)  # type: ignore[misc]
             fast = {name: weight - rates[name] * slopes[name] for name, weight in fast.items()}
@@ -60,12 +60,7 @@ class LaMAML(Learner):
         return self.family.loss(self.network.support(part.x, weights), part)
 
     def _named_rates(self) -> dict[str, Tensor]:
-        return dict(zip(self._weights(), self.rates, strict=True))
-
-    def _weights(self) -> Weights:
-        """Those that inner steps change."""
-        fixed = self.network.constants
-        return {name: weight for name, weight in self.network.named_parameters() if name not in fixed}
+        return dict(zip(self.network.adaptable, self.rates, strict=True))
 
 
 def moved_at(values: Tensor, rate: Tensor | float) -> Tensor:

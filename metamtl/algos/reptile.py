@@ -51,7 +51,7 @@ class Reptile(Learner):
     def adapt(self, support: Examples) -> Adapted:
         """Weights after the inner steps of this phase."""
         rate, steps = (self.inner_lr, self.inner_steps) if self.training else (self.test_lr, self.test_steps)
-        weights = self.initial_weights()
+        weights = self.network.adaptable
         moments = {name: torch.zeros_like(weight) for name, weight in weights.items()}
         for step, batch in zip(range(1, steps + 1), self.batches(support), strict=False):
             slopes = gradient(lambda fast, batch=batch: self.inner_loss(fast, batch), weights, "first")  # type: ignore[misc]
@@ -69,15 +69,10 @@ class Reptile(Learner):
     def own_gradient(self, task: Task) -> tuple[Weights, Tensor, Tensor]:
         """Theta - theta~, the direction that an optimiser walks against."""
         state = self.adapt(task.support)
-        start = self.initial_weights()
+        start = self.network.adaptable
         displacement = {f"network.{name}": start[name] - weight for name, weight in state.weights.items()}
         outputs = self.predict(state, task.query.x)
         return displacement, self.family.loss(outputs, task.query), outputs
-
-    def initial_weights(self) -> Weights:
-        """The weights that the inner loop changes, before its first step."""
-        fixed = self.network.constants
-        return {name: weight for name, weight in self.network.named_parameters() if name not in fixed}
 
     def inner_loss(self, weights: Weights, batch: Examples) -> Tensor:
         """The family's loss on a batch of the support set."""

@@ -42,7 +42,7 @@ def _measured(task: str) -> float:
     shape = Shape(name, tuple(overrides), None if image is None else tuple(image))
     problem = make_problem(shape, order, *extra)
     with stepper(who, problem) as step:
-        if problem.device.type == "cuda":
+        if problem.parts.device.type == "cuda":
             at_first = torch.cuda.memory_allocated()
             torch.cuda.reset_peak_memory_stats()
             step()

@@ -76,11 +76,6 @@ class Problem:
         steps = self.parts.config["algo"].get("inner_steps")
         return None if steps is None else int(steps)
 
-    @property
-    def device(self) -> torch.device:
-        """Where it is computed."""
-        return self.parts.device
-
     def meta_gradient(self) -> Weights:
         """The mean meta-gradient, by the call that training makes."""
         update = self.parts.engine.meta_gradient([self.batch])
@@ -91,11 +86,11 @@ class Problem:
         config, network = self.parts.config, _plain_network(self.parts)
         if network is None:
             return None
-        some = self.batch.part(slice(0, tasks)).to(self.device, dtype)
+        some = self.batch.part(slice(0, tasks)).to(self.parts.device, dtype)
         sets = (some.support.x, some.support.labels, some.query.x, some.query.labels)
         assert isinstance(sets[0], Tensor) and isinstance(sets[2], Tensor)
         algo = config["algo"]
-        network, four = network.to(self.device, dtype), (sets[0], sets[1], sets[2], sets[3])
+        network, four = network.to(self.parts.device, dtype), (sets[0], sets[1], sets[2], sets[3])
         return Plain(network, four, algo["inner_steps"], algo["inner_lr"], self.order)
 
 

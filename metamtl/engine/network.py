@@ -89,6 +89,12 @@ class Network(nn.Module):
         return {f"{place}.{name}" for place, module in places for name in getattr(module, "constants", ())}
 
     @property
+    def adaptable(self) -> Weights:
+        """The weights that inner steps may change, by their names: all but `constants`."""
+        fixed = self.constants
+        return {name: weight for name, weight in self.named_parameters() if name not in fixed}
+
+    @property
     def depends_on_batch(self) -> bool:
         """Whether the features of an example change with the examples it is passed with, or with the task."""
         return self.norm == "batch" or (self.norm == "running" and self.training) or self.film is not None

@@ -124,9 +124,8 @@ def _differentiated(learner: nn.Module, network: Network, batch: TaskBatch, *, n
     weights = _weights(learner)
     by = list(weights.values()) if flat else None
     outcome, statistics = run_chunk(learner, network, batch, mix(batch.number, noise_seed), by)
-    own = {
-        name: g.sum(0) for name, g in outcome.gradient.items() if name in weights
-    }  # inner steps move frozen ones too
+    # inner steps move weights too that the outer update leaves as they are
+    own = {name: g.sum(0) for name, g in outcome.gradient.items() if name in weights}
     # steps that are run again use the graph of what they share
     gradient = own or _gradient(outcome.loss.sum(), weights, keep=flat)
     return Update(gradient, outcome.figures, statistics, len(batch))

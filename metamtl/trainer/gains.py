@@ -23,7 +23,7 @@ from metamtl.runs.folder import RunFolder
 from metamtl.runs.label_plots import plot_labels
 from metamtl.runs.metric_names import lower_is_better
 from metamtl.runs.result import Summary, read_episodes, read_result, share, summary
-from metamtl.trainer.references import Finished, Resume, Train
+from metamtl.trainer.references import Finished, Resume, Train, loss_of
 
 NONE = {"name": "none"}
 KINDS = ("transfer", "scratch")
@@ -72,8 +72,7 @@ def gain(run: RunFolder, scratch: RunFolder) -> dict[str, Any]:
         "improvement": difference,
         "transfer_ratio": with_source / without if without else None,
         "negative_transfer": {
-            "gap": max(0.0, -difference["mean"]),
-            "sure": difference["mean"] + difference["ci95"] < 0,
+            **loss_of(difference["mean"], difference["ci95"]),
             **share(pairs[~np.isnan(pairs)] < 0),  # of the test's tasks, or examples
         },
     }

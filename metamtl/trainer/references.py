@@ -146,14 +146,18 @@ def _negative_transfer(families: Mapping[str, Mapping[str, Any]]) -> dict[str, A
     gained = {name: _better(one) for name, one in families.items()}
     gaps = {
         name: {
-            "gap": max(0.0, -gained[name]),
             "ci95": one["difference"]["ci95"],
-            "sure": gained[name] + one["difference"]["ci95"] < 0,
+            **loss_of(gained[name], one["difference"]["ci95"]),
         }
         for name, one in families.items()
     }
     worse = [name for name, gain in gained.items() if gain < 0]
     return {**share(np.array([gain < 0 for gain in gained.values()])), "families": worse, "gaps": gaps}
+
+
+def loss_of(gained: float, ci95: float) -> dict[str, Any]:
+    """The `gap` by which a figure is worse, 0 where it is not, and whether that is `sure` beyond its interval."""
+    return {"gap": max(0.0, -gained), "sure": gained + ci95 < 0}
 
 
 def _better(family: Mapping[str, Any]) -> float:
