@@ -1,10 +1,11 @@
-"""Options that only a run of several families looks at, chosen for a run of one: they would have no effect."""
+"""Options of several families that would have no effect: chosen for a run of one, or beside others that undo them."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sized
 from typing import Any
 
+_RULES = ("equal", "temperature", "subsets")  # but the default one
 _SEVERAL = "name several families, as families.NAME={data: OPTION}"
 
 
@@ -31,7 +32,17 @@ def without_effect(config: Mapping[str, Any], families: Sized) -> list[str]:
             f"relatedness.every={every}: measures what families do to one another, and this run has one family: "
             f"leave relatedness.every=null, or {_SEVERAL}."
         )
-    take = _section(config, "mixing").get("take")
+    take, rule = (_section(config, "mixing").get(key) for key in ("take", "rule"))
+    if rule in _RULES and not families and _name(config, "algo") != "mtml":  # which brings a rule
+        problems.append(
+            f"mixing.rule={rule}: says how an update's families are drawn, and this run has one family: "
+            f"leave mixing.rule=proportional, or {_SEVERAL}."
+        )
+    elif rule in _RULES[:2] and families and take is None:
+        problems.append(
+            f"mixing.rule={rule}: says how an update's families are drawn, and mixing.take=null takes all of them: "
+            "set mixing.take, or leave mixing.rule=proportional."
+        )
     if take is not None and not families:
         problems.append(
             f"mixing.take={take}: draws some of several families for each update, and this run has one family: "

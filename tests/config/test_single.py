@@ -17,8 +17,9 @@ GROUPS = Library([own_folder()]).groups
 FAMILIES = ("families.low={data: sinusoid}", "families.high={data: sinusoid}")
 REFUSED = [f"weighting={name}" for name in GROUPS["weighting"] if name != "equal"]
 REFUSED += [f"sharing={name}" for name in GROUPS["sharing"] if name != "hard"]
-REFUSED += ["relatedness.every=2", "mixing.take=1"]
+REFUSED += ["relatedness.every=2", "mixing.take=1", "mixing.rule=subsets"]
 DEFAULTS = {"weighting": "equal", "sharing": "hard", "relatedness.every": "null", "mixing.take": "null"}
+DEFAULTS["mixing.rule"] = "proportional"
 
 
 def problems(*words: str, multirun: bool = False) -> tuple[str, ...]:
@@ -43,6 +44,20 @@ def test_one_family_with_a_name_is_one() -> None:
     assert compose([*named, "sharing=mmoe"])["sharing"]["name"] == "mmoe"
     found = problems(*named, "weighting=pcgrad", "relatedness.every=2")
     assert [problem.partition(":")[0] for problem in found] == ["weighting=pcgrad", "relatedness.every=2"]
+
+
+@pytest.mark.parametrize("rule", ["equal", "temperature"])
+def test_a_rule_by_which_nothing_is_drawn_is_told(rule: str) -> None:
+    several = ("algo=maml", "data=sinusoid", *FAMILIES, f"mixing.rule={rule}")
+    (problem,) = problems(*several)
+    assert problem.startswith(f"mixing.rule={rule}: ") and "set mixing.take" in problem
+    assert compose([*several, "mixing.take=1"])["mixing"]["rule"] == rule
+    (problem,) = problems("algo=maml", "data=sinusoid", f"mixing.rule={rule}")
+    assert "this run has one family: leave mixing.rule=proportional" in problem
+
+
+def test_a_rule_that_an_algorithm_brings_is_no_choice() -> None:
+    assert without_effect({"algo": {"name": "mtml"}, "mixing": {"rule": "subsets", "take": None}}, {}) == []
 
 
 def test_what_was_chosen_without_need_is_told_beside_all_else() -> None:
