@@ -22,7 +22,8 @@ from metamtl.registry import register
 
 @register("weighting", "auto_lambda")
 class AutoLambda(Weighting):
-    """Learns `lambdas` [F], from 1 / F, with the run's optimiser; one below zero leaves its family out.
+    """Learns `lambdas` [F], from 1 / F, with the run's optimiser at `pace` times its rate; one below zero leaves its
+    family out.
 
     `primary` are the families whose losses count, all of them where it is empty; `rate` is that of the look-ahead. An
     update costs twice that of equal weights.
@@ -31,11 +32,11 @@ class AutoLambda(Weighting):
     needs_all: ClassVar[bool] = True
     counted: Tensor
 
-    def __init__(self, families: Mapping[str, str], *, primary: Sequence[str], rate: float) -> None:
+    def __init__(self, families: Mapping[str, str], *, primary: Sequence[str], rate: float, pace: float = 1.0) -> None:
         super().__init__(families)
         if wrong := [name for name in primary if name not in families]:
             raise UsageError(f"weighting.primary: there is no family {wrong[0]}; there are {', '.join(families)}.")
-        self.rate = rate
+        self.rate, self.pace = rate, pace
         self.lambdas = nn.Parameter(torch.full((len(families),), 1 / len(families)))
         counted = torch.tensor([float(not primary or name in primary) for name in families])
         self.register_buffer("counted", counted / counted.sum(), persistent=False)

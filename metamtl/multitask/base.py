@@ -38,13 +38,15 @@ class Probe(Protocol):
 class Weighting(nn.Module, ABC):
     """Base of all weightings; `families` maps the names, in the order of the rows that `combine` sees, to their kinds.
 
-    What it learns through the run's optimiser are its parameters, whatever else it remembers its buffers: a checkpoint
-    holds both. `needs_all` says that every update must be made of all families. The run sets `seed`, `probe` and
+    What it learns through the run's optimiser are its parameters, at `pace` times the run's learning rate; whatever
+    else it remembers are its buffers: a checkpoint holds both. `needs_all` says that every update must be made of all
+    families. The run sets `seed`, `probe` and
     `present`: the places of an update's families among all, None for all.
     """
 
     needs_all: ClassVar[bool] = False
     seed: int = 0
+    pace: float = 1.0
     probe: Probe
     present: Sequence[int] | None = None
 

@@ -19,12 +19,13 @@ from metamtl.registry import register
 
 @register("weighting", "uncertainty")
 class Uncertainty(Weighting):
-    """Learns `log_variances` [F], from zero, with the run's optimiser."""
+    """Learns `log_variances` [F], from zero, with the run's optimiser at `pace` times its rate."""
 
     shares: Tensor
 
-    def __init__(self, families: Mapping[str, str]) -> None:
+    def __init__(self, families: Mapping[str, str], *, pace: float = 1.0) -> None:
         super().__init__(families)
+        self.pace = pace
         self.log_variances = nn.Parameter(torch.zeros(len(families)))
         halved = [0.5 if kind == "regression" else 1.0 for kind in families.values()]
         self.register_buffer("shares", torch.tensor(halved), persistent=False)

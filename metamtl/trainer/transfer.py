@@ -1,4 +1,4 @@
-"""Transfer while training: learning rates of parts of the network, and changes of the update."""
+"""Transfer while training: learning rates of parts of what is trained, and changes of the update."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from metamtl.families import Families
 
 NETWORK = "network."
 BACKBONE = f"{NETWORK}backbone."
+WEIGHTING = "weighting."
 
 
 class Application:
@@ -23,18 +24,25 @@ class Application:
         self._refuse_what_learns_nothing()
 
     def groups(self) -> list[dict[str, Any]]:
-        """The optimiser's parameter groups: one, or where a strategy is at work the backbone and the rest."""
-        weights = [(name, weight) for name, weight in self.module.named_parameters() if weight.requires_grad]
-        if not self.transfer.strategies:
-            return [{"params": [weight for _, weight in weights]}]  # torch takes no bare list that is empty
-        return [
-            {"params": [weight for name, weight in weights if (BACKBONE in name) == (part == "backbone")], "part": part}
-            for part in ("rest", "backbone")
-        ]
+        """The optimiser's parameter groups: one, or those of the parts that have a rate of their own, and the rest."""
+        parts: dict[str, list[nn.Parameter]] = {"rest": []}
+        if self.transfer.strategies:
+            parts["backbone"] = []
+        if self._pace != 1:
+            parts["weighting"] = []
+        for name, weight in self.module.named_parameters():
+            if weight.requires_grad:
+                own = "backbone" if BACKBONE in name else "weighting" if name.startswith(WEIGHTING) else "rest"
+                parts[own if own in parts else "rest"].append(weight)
+        return [{"params": weights, "part": part} for part, weights in parts.items()]
 
     def rate(self, part: str, step: int) -> float:
         """The factor on the learning rate of a group."""
-        return self.transfer.rate(part, step)
+        return self._pace if part == "weighting" else self.transfer.rate(part, step)
+
+    @property
+    def _pace(self) -> float:
+        return 1.0 if self.families.weighting is None else self.families.weighting.pace
 
     def changed(self, gradient: Weights, step: int) -> Weights:
         """The update's gradient as the strategies take it.
