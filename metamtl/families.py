@@ -252,12 +252,18 @@ def _refuse_unpaired(algo: str, together: Mapping[str, Parts]) -> None:
 
 
 def _refuse_other_backbones(configs: Mapping[str, Mapping[str, Any]]) -> None:
-    first = next(iter(configs))
-    if others := [name for name in configs if configs[name]["backbone"] != configs[first]["backbone"]]:
-        raise UsageError(
-            f"families.{others[0]} has another backbone than families.{first}: families share one; "
-            "type backbone=NAME and its keys for all, or take sharing=trunk."
-        )
+    first, *others = configs
+    mine = configs[first]["backbone"]
+    for name in others:
+        other = configs[name]["backbone"]
+        differing = [key for key in {**mine, **other} if mine.get(key) != other.get(key)]
+        if differing:
+            key = "name" if "name" in differing else differing[0]
+            typed = "backbone" if key == "name" else f"backbone.{key}"
+            raise UsageError(
+                f"families.{name} has {typed}={other.get(key)} and families.{first} {typed}={mine.get(key)}: families "
+                f"share one backbone; type {typed}=... for all, or take sharing=trunk."
+            )
 
 
 def build_weighting(config: Mapping[str, Any], sources: Mapping[str, Source], mixing: Mixing) -> Weighting:

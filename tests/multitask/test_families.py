@@ -158,8 +158,18 @@ def test_a_family_that_is_wrong_is_refused_by_name(overrides: list[str], said: s
 @pytest.mark.parametrize(
     "overrides, said",
     [
-        (["+families.a={data: sinusoid}", "+families.b={data: digits, algo: joint}"], "shape|another backbone"),
-        (["+families.a={data: sinusoid}", "+families.b={data: sinusoid, algo: protonet}"], "another backbone"),
+        (
+            ["+families.a={data: sinusoid}", "+families.b={data: digits, algo: joint}"],
+            "shape|families share one backbone",
+        ),
+        (
+            ["+families.a={data: sinusoid}", "+families.b={data: sinusoid, algo: protonet}"],
+            "families share one backbone",
+        ),
+        (
+            ["+families.a={data: sinusoid}", "+families.b={data: sinusoid, set: {backbone: {hidden: [8]}}}"],
+            r"families.b has backbone.hidden=\[8\] and families.a backbone.hidden=\[40, 40\]: .* type backbone.hidden=",
+        ),
         (["weighting=static", "+weighting.weights={c: 1}", *WAVES[3:5]], "weighting.weights.c: no such family"),
     ],
 )
