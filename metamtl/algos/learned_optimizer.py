@@ -21,7 +21,7 @@ from metamtl.engine.inner import Weights, gradient
 from metamtl.registry import register
 
 _P = 10.0  # of the preprocessing: magnitudes below e^-p are given as they are
-_FORGET_BIAS, _INPUT_BIAS = 5.0, -4.5  # gates that start as gradient descent at a low rate (section 3.5)
+_FORGET_BIAS = 5.0  # a gate that starts open, so that the first steps are gradient descent (section 3.5)
 
 
 class Memory(NamedTuple):
@@ -35,14 +35,18 @@ class Memory(NamedTuple):
 
 @register("algo", "learned_optimizer")
 class LearnedOptimizer(InnerLoop):
-    """Inner steps by an LSTM of so many `units` over each of the network's P weights."""
+    """Inner steps by an LSTM of so many `units` over each of the network's P weights.
 
-    def __init__(self, *, units: int, **options: Any) -> None:
+    `initial_lr` is what the input gate gives before it has learnt, the rate of plain gradient descent.
+    """
+
+    def __init__(self, *, units: int, initial_lr: float = 0.011, **options: Any) -> None:
         super().__init__(order="first", adapt="all", **options)
         self.units = units
         self.lstm = nn.Linear(4 + units, 4 * units)
         self.forget_gate, self.input_gate = nn.Linear(units + 2, 1), nn.Linear(units + 2, 1)
-        for layer, bias in ((self.lstm, 0.0), (self.forget_gate, _FORGET_BIAS), (self.input_gate, _INPUT_BIAS)):
+        input_bias = math.log(initial_lr / (1 - initial_lr))
+        for layer, bias in ((self.lstm, 0.0), (self.forget_gate, _FORGET_BIAS), (self.input_gate, input_bias)):
             nn.init.uniform_(layer.weight, -0.01, 0.01)
             nn.init.constant_(layer.bias, bias)
 

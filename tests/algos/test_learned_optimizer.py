@@ -40,6 +40,14 @@ def test_fixed_gates_are_gradient_descent() -> None:
     )
 
 
+def test_it_starts_as_gradient_descent_at_its_first_rate() -> None:
+    learner, before = learned_optimizer(units=3, initial_lr=0.3), torch.zeros(4, 3, dtype=torch.float64)
+    cells, slopes = torch.zeros(4, 1, dtype=torch.float64), torch.ones(4, 1, dtype=torch.float64)
+    memory = Memory(before, before, torch.ones_like(cells), torch.zeros_like(cells))
+    found = learner.read(slopes, torch.tensor(1.5, dtype=torch.float64), cells, memory)
+    torch.testing.assert_close(found.admit, torch.full_like(cells, 0.3), rtol=1e-3, atol=0)
+
+
 def test_the_first_layer_is_torchs_lstm() -> None:
     learner, generator = learned_optimizer(units=3), torch.Generator().manual_seed(0)
     with torch.no_grad():
