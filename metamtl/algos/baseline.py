@@ -14,15 +14,22 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from metamtl.algos.base import Stage
+from metamtl.algos.embedding import members
 from metamtl.algos.pretraining import Pretrained
 from metamtl.data.random import permutation
 from metamtl.registry import register
+
+
+def known(targets: Tensor) -> Tensor:
+    """How many [] of the examples with targets [B, ways] are of a class; 1 where none is, to divide by."""
+    return targets.sum().clamp(min=1)
 
 
 @register("algo", "baseline")
 class Baseline(Pretrained):
     """Trained on minibatches; `fit` trains a task's head for `head_epochs` passes over its support set."""
 
+    labels_words = True
     stages: Sequence[Stage] = (Stage("pretrain", "minibatches"),)
 
     def __init__(
@@ -43,8 +50,8 @@ class Baseline(Pretrained):
 
     def fit(self, features: Tensor, labels: Tensor, ways: int) -> Tensor:
         """A head, one row a way, trained on features [S, D]."""
-        targets = F.one_hot(labels, ways).to(features.dtype)
-        head = self.first_head(features, ways)
+        targets = members(labels, ways).to(features.dtype)
+        head = self.first_head(features, targets)
         velocity = torch.zeros_like(head)
         for step, chosen in enumerate(self._batches(len(features))):
             slope = self.slope(head, features[chosen], targets[chosen]) + self.head_weight_decay * head
@@ -52,14 +59,17 @@ class Baseline(Pretrained):
             head = head - self.head_lr * velocity
         return head
 
-    def first_head(self, features: Tensor, ways: int) -> Tensor:
+    def first_head(self, features: Tensor, targets: Tensor) -> Tensor:
         """The head [ways, D + 1] before its first step, its last column the bias; zeros prefer no way."""
-        return features.new_zeros(ways, features.shape[1] + 1)
+        return features.new_zeros(targets.shape[1], features.shape[1] + 1)
 
     def slope(self, head: Tensor, features: Tensor, targets: Tensor) -> Tensor:
         """The gradient of the mean cross-entropy on features [B, D] and targets [B, ways], in closed form."""
-        error = self.score(head, features).softmax(1) - targets
-        return error.T @ F.pad(features, (0, 1), value=1.0) / len(features)
+        return self.error(head, features, targets).T @ F.pad(features, (0, 1), value=1.0) / known(targets)
+
+    def error(self, head: Tensor, features: Tensor, targets: Tensor) -> Tensor:
+        """The gradient [B, ways] of the summed cross-entropy by the logits; zero for examples of no class."""
+        return (self.score(head, features).softmax(1) - targets) * targets.sum(1, keepdim=True)
 
     def score(self, rule: Tensor, features: Tensor) -> Tensor:
         """Logits [Q, ways]."""

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from metamtl.algos.baseline import Baseline
+from metamtl.algos.baseline import Baseline, known
 from metamtl.registry import register
 
 
@@ -50,20 +50,20 @@ class BaselinePP(Baseline):
         """The pre-training head."""
         return CosineHead(features, classes, self._scale(classes))
 
-    def first_head(self, features: Tensor, ways: int) -> Tensor:
+    def first_head(self, features: Tensor, targets: Tensor) -> Tensor:
         """A head [ways, D + 1], its last column the lengths.
 
         The authors start at random; here every class starts in the direction of the support set's mean, which prefers
         none, with the length that random weights would have.
         """
         length = 1 / math.sqrt(3)  # of nn.Linear's uniform weights, on average
-        direction = length * F.normalize(features.mean(0), dim=0)
-        return torch.cat([direction, direction.new_full((1,), length)]).expand(ways, -1)
+        direction = length * F.normalize(targets.sum(1) @ features, dim=0)
+        return torch.cat([direction, direction.new_full((1,), length)]).expand(targets.shape[1], -1)
 
     def slope(self, head: Tensor, features: Tensor, targets: Tensor) -> Tensor:
         """The gradient of the mean cross-entropy, in closed form (Salimans & Kingma 2016, equation 3)."""
         directions, lengths = head[:, :-1], head[:, -1:]
-        error = (self.score(head, features).softmax(1) - targets) * self._scale(len(head)) / len(features)
+        error = self.error(head, features, targets) * self._scale(len(head)) / known(targets)
         unit, size = F.normalize(directions, dim=1), directions.norm(dim=1, keepdim=True)
         on_unit = error.T @ F.normalize(features, dim=1)
         on_length = (on_unit * unit).sum(1, keepdim=True)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from metamtl.algos.base import Learner, Stage
 from metamtl.backbones.norm import NormKind
+from metamtl.data.family import Classification
 from metamtl.data.task import Examples, Tensors, size
 from metamtl.engine.network import Network
 from metamtl.errors import UsageError
@@ -27,8 +28,10 @@ class Chance(Learner):
 
     def build_network(self, backbone: nn.Module, norm: NormKind) -> Network:
         """No weights and nothing to normalise."""
-        if self.family.classes == 0:
-            raise UsageError("algo=chance guesses classes; this data has none: use algo=maml trainer.steps=0.")
+        if not isinstance(self.family, Classification):
+            raise UsageError(
+                "algo=chance guesses the class of an example; this data has none: use algo=maml trainer.steps=0."
+            )
         return Network(nn.Identity(), None, "none")
 
     def adapt(self, support: Examples) -> Tensor:

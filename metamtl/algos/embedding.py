@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from metamtl.algos.base import Learner
@@ -19,6 +20,11 @@ from metamtl.data.tagging import Tagging
 from metamtl.data.task import Examples, Task, Tensors, at_least_single, joined, size
 from metamtl.engine.network import Network
 from metamtl.errors import UsageError
+
+
+def members(labels: Tensor, ways: int) -> Tensor:
+    """Rows [N, ways], 1 at the class of labels [N]; a label of -1 is of no class."""
+    return F.one_hot(labels.clamp(min=0), ways) * (labels >= 0).unsqueeze(1)
 
 
 @dataclass
@@ -41,7 +47,7 @@ class EmbeddingLearner(Learner):
     def __init__(self, **context: Any) -> None:
         if isinstance(context["family"], Tagging) and not self.labels_words:
             name = type(self).__module__.rpartition(".")[2]
-            raise UsageError(f"algo={name} compares whole examples, not words: take protonet, maml or anil.")
+            raise UsageError(f"algo={name} compares whole examples, not words: take protonet, baseline or maml.")
         super().__init__(**context)
 
     def build_network(self, backbone: nn.Module, norm: NormKind) -> Network:

@@ -14,12 +14,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from metamtl.algos.embedding import members
+
 
 def logistic_regression(features: Tensor, labels: Tensor, ways: int, penalty: float, steps: int) -> Tensor:
-    """Weights and, as the last column, biases [ways, D + 1] from features [S, D] and labels [S]."""
+    """Weights and, as the last column, biases [ways, D + 1] from features [S, D] and labels [S]; -1 is of no class."""
     basis = _basis(features)
-    x = F.pad(features @ basis, (0, 1), value=1.0)
-    targets = F.one_hot(labels, ways).to(x.dtype)
+    x = F.pad(features @ basis, (0, 1), value=1.0) * (labels >= 0).unsqueeze(1)
+    targets = members(labels, ways).to(x.dtype)
     ridge = F.pad(x.new_full((x.shape[1] - 1,), penalty), (0, 1))
     inverse = torch.linalg.inv(x.T @ x / 2 + torch.diag(ridge))
     rule = ahead = x.new_zeros(ways, x.shape[1])

@@ -24,6 +24,7 @@ from metamtl.registry import register
 class MetaBaseline(Pretrained):
     """`scale` is the learned scale's first value."""
 
+    labels_words = True
     stages: Sequence[Stage] = (Stage("pretrain", "minibatches"), Stage("meta", "episodes"))
 
     def __init__(self, *, scale: float, **context: Any) -> None:

@@ -8,18 +8,17 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch.nn.functional as F
 from torch import Tensor
 
 from metamtl.algos.distances import Distance, similarity
-from metamtl.algos.embedding import EmbeddingLearner
+from metamtl.algos.embedding import EmbeddingLearner, members
 from metamtl.registry import register
 
 
 def class_means(features: Tensor, labels: Tensor, ways: int) -> Tensor:
     """Mean feature [ways, D] of each class of features [N, D]; a label of -1 is of no class."""
-    members = F.one_hot(labels.clamp(min=0), ways).to(features.dtype) * (labels >= 0).unsqueeze(1)
-    return (members.T @ features) / members.sum(0).unsqueeze(1)
+    of_class = members(labels, ways).to(features.dtype)
+    return (of_class.T @ features) / of_class.sum(0).unsqueeze(1)
 
 
 @register("algo", "protonet")

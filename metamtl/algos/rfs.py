@@ -27,6 +27,8 @@ from metamtl.registry import register
 class RFS(Pretrained):
     """Stages: `pretrain`, then `distill1`, `distill2` ... of which the last is trained for `trainer.steps`."""
 
+    labels_words = True
+
     def __init__(
         self,
         *,
@@ -74,7 +76,8 @@ class RFS(Pretrained):
         self.teacher.eval()
         with torch.no_grad():
             taught = self.teacher.query(examples.x)
-        apart = divergence(outputs, taught, self.temperature)
+        known = examples.labels >= 0  # not where there is no word
+        apart = divergence(outputs[known], taught[known], self.temperature)
         return (1 - self.distill_weight) * loss + self.distill_weight * apart, outputs
 
     def _normalised(self, features: Tensor) -> Tensor:

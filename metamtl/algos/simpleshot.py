@@ -19,7 +19,9 @@ from metamtl.algos.pretraining import Pretrained
 from metamtl.algos.protonet import class_means
 from metamtl.backbones.centre import Centre
 from metamtl.backbones.norm import NormKind
+from metamtl.data.tagging import Tagging
 from metamtl.engine.network import Network
+from metamtl.errors import UsageError
 from metamtl.registry import register
 
 
@@ -32,6 +34,7 @@ class SimpleShot(Pretrained):
     the mean of their pass.
     """
 
+    labels_words = True
     stages: Sequence[Stage] = (Stage("pretrain", "minibatches"),)
 
     def __init__(self, *, transform: Literal["UN", "L2N", "CL2N"], **context: Any) -> None:
@@ -42,6 +45,11 @@ class SimpleShot(Pretrained):
         """The backbone, with the centring of its features where it is asked for, under the base classes' head."""
         if self.transform != "CL2N":
             return super().build_network(backbone, norm)
+        if isinstance(self.family, Tagging):
+            raise UsageError(
+                "algo.transform=CL2N: the mean feature of words is that of words of no entity, and of padding: take "
+                "algo.transform=L2N."
+            )
         kept: NormKind = "batch" if norm == "batch" else "running"
         return super().build_network(Centre.after(backbone), kept)
 

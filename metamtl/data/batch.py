@@ -10,8 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from metamtl.data.examples import Arrays
-from metamtl.data.source import EpisodeArrays
+from metamtl.data.source import Arrays, EpisodeArrays
 from metamtl.data.task import Examples, TaskBatch, Tensors
 
 

@@ -18,14 +18,14 @@ from metamtl.data.identity import digest
 from metamtl.data.pairs import draw_pairs
 from metamtl.data.random import permutation
 from metamtl.data.sampler import TURNS, ClassTable, EpisodeIndex, draw
-from metamtl.data.source import EpisodeArrays, IntArray, Source, Split, TaskShape
+from metamtl.data.source import EpisodeArrays, IntArray, MinibatchSource, Split, TaskShape
 from metamtl.data.store import Packed
 from metamtl.errors import MetamtlError, UsageError
 
 TURNED_BYTES = 1 << 29  # turned copies of no more than this are kept in memory; a larger set is turned as it is read
 
 
-class ClassSource(Source):
+class ClassSource(MinibatchSource):
     """Tasks from classes of packed examples: images [channels, height, width], or any shape unrotated.
 
     `splits` names the classes of each split; in the splits of `rotations` each becomes four, turned by 0, 90,

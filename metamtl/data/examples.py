@@ -12,11 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from metamtl.data.identity import array_digest, digest
-from metamtl.data.random import permutation
-from metamtl.data.source import EpisodeArrays, IntArray, Kind, Source, Split, TaskShape
+from metamtl.data.random import in_epochs
+from metamtl.data.source import Arrays, EpisodeArrays, IntArray, Kind, MinibatchSource, Split, TaskShape
 from metamtl.errors import MetamtlError, UsageError
-
-Arrays = NDArray[Any] | dict[str, NDArray[Any]]
 
 
 def on_arrays(values: Arrays, items: IntArray) -> Arrays:
@@ -26,7 +24,7 @@ def on_arrays(values: Arrays, items: IntArray) -> Arrays:
     return values[items]
 
 
-class ExampleSource(Source):
+class ExampleSource(MinibatchSource):
     """Examples x [N, ...] (or named arrays) with labels y [N, ...], and the items of each split.
 
     `identity` is that of the examples themselves where x is one of several forms that they may take (texts, as numbers
@@ -91,15 +89,8 @@ class ExampleSource(Source):
 
     def minibatch(self, split: Split, size: int, step: int, key: int) -> tuple[IntArray, NDArray[Any]]:
         """Items and labels [size] of minibatch `step`, a pure function of (key, step): a fresh order each epoch."""
-        chosen = self.in_order(self.items(split), size, step, key)
+        chosen = in_epochs(self.items(split), size, step, key)
         return chosen, self.targets(chosen)
-
-    def in_order(self, items: IntArray, size: int, step: int, key: int) -> IntArray:
-        """The part [size] of `items` that step `step` takes, in a fresh order each epoch."""
-        epoch, place = np.divmod(np.arange(step * size, (step + 1) * size), len(items))
-        orders = {int(one): permutation(len(items), key, int(one)) for one in np.unique(epoch)}
-        chosen: IntArray = items[[orders[int(one)][at] for one, at in zip(epoch, place, strict=True)]]
-        return chosen
 
     def problems(self, split: Split, shape: TaskShape) -> list[str]:
         """A sentence where the split is empty; the shape of tasks is not looked at."""

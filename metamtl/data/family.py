@@ -47,6 +47,11 @@ class Family(ABC):
         """The length of labels that are numbers to predict; 0 for others."""
         return 0
 
+    @property
+    def ways(self) -> int:
+        """The most ways of a task that outputs have room for."""
+        return self.outputs
+
     def head(self, features: int) -> nn.Module:
         """The layer from features [N, features] to outputs [N, outputs]."""
         return nn.Linear(features, self.outputs)

@@ -87,7 +87,8 @@ def family_of(source: Source, *shapes: TaskShape, told: Sequence[Sequence[int]] 
     if source.kind == "tagging" and source.labelled:
         return tagging(source.name, source.output_names)
     if source.kind == "tagging":
-        return EntityTasks(source.name, max(TaskShape.largest(shape.ways) for shape in shapes))
+        ways = max(TaskShape.largest(shape.ways) for shape in shapes)
+        return EntityTasks(source.name, ways, classes=source.class_count("train"))
     if (dense := dense_family(source)) is not None:
         return dense
     if source.labelled:

@@ -90,6 +90,14 @@ def permutation(size: int, key: Key, *counters: ArrayLike) -> NDArray[np.int64]:
     return np.argsort(bits(bits(key, *counters), np.arange(size)), kind="stable").astype(np.int64)
 
 
+def in_epochs(items: NDArray[np.int64], size: int, step: int, key: int) -> NDArray[np.int64]:
+    """The part [size] of `items` that step `step` takes, in a fresh order each epoch."""
+    epoch, place = np.divmod(np.arange(step * size, (step + 1) * size), len(items))
+    orders = {int(one): permutation(len(items), key, int(one)) for one in np.unique(epoch)}
+    chosen: NDArray[np.int64] = items[[orders[int(one)][at] for one, at in zip(epoch, place, strict=True)]]
+    return chosen
+
+
 def _unsigned(value: ArrayLike) -> Any:
     return np.asarray(value, dtype=np.int64).astype(np.uint64)
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from metamtl.data.examples import ExampleSource
-from metamtl.data.random import bits
+from metamtl.data.random import bits, in_epochs
 from metamtl.data.source import IntArray, Split
 
 SPLITS: tuple[Split, ...] = ("train", "val")
@@ -64,8 +64,8 @@ class ShiftedSource(ExampleSource):
         if split != "train" or size < 2:
             return super().minibatch(split, size, step, key)
         half = size // 2
-        source = self.in_order(self.source_items, half, step, int(bits(key, 0)))
-        target = self.in_order(self.target_items, size - half, step, int(bits(key, 1)))
+        source = in_epochs(self.source_items, half, step, int(bits(key, 0)))
+        target = in_epochs(self.target_items, size - half, step, int(bits(key, 1)))
         chosen = np.concatenate([source, target])
         return chosen, self.targets(chosen)
 

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 IntArray = NDArray[np.int64]
 Split = Literal["train", "val", "test"]
 Range = tuple[int, int]
+Arrays = NDArray[Any] | dict[str, NDArray[Any]]
 Kind = Literal["classification", "regression", "multilabel", "tagging", "segmentation", "boxes"]
 
 
@@ -100,3 +101,19 @@ class Source(ABC):
     def outside(self, split: Split) -> NDArray[Any] | None:
         """Examples [n, ...] that are of no class at all, where the source has such: to be told from those that are."""
         return None
+
+
+class MinibatchSource(Source):
+    """A source whose examples also come one by one, as items of a split, labelled among all of the split's classes."""
+
+    @abstractmethod
+    def items(self, split: Split) -> IntArray:
+        """The items of a split; UsageError where it has none."""
+
+    @abstractmethod
+    def gather(self, items: IntArray) -> Arrays:
+        """The inputs of items, as stored."""
+
+    @abstractmethod
+    def minibatch(self, split: Split, size: int, step: int, key: int) -> tuple[IntArray, NDArray[Any]]:
+        """Items and labels [size, ...] of supervised minibatch `step`, a pure function of (key, step)."""

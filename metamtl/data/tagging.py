@@ -83,14 +83,20 @@ class EntityTasks(Tagging):
     """Words of few-shot tasks: 0, or from 1 the type of their entity; entities are runs of words of one type.
 
     Outputs beyond a task's ways, the 0 among them, do not take part. Figures are a task's own: F1, precision and recall
-    over its query sentences' entities.
+    over its query sentences' entities. A supervised stage has the meta-train types and the 0 as its `classes`.
     """
 
     metric = "f1"
 
-    def __init__(self, name: str, ways: int) -> None:
+    def __init__(self, name: str, ways: int, classes: int = 0) -> None:
         super().__init__(name, [str(label) for label in range(ways + 1)])
+        self.classes = classes
         self.ratios = {**self.ratios, **_of_entities("", [""])}
+
+    @property
+    def ways(self) -> int:
+        """All outputs but the 0."""
+        return self.outputs - 1
 
     def loss(self, outputs: Tensor, examples: Examples) -> Tensor:
         """Mean cross-entropy [] of outputs [N, L, labels] over words."""
@@ -102,7 +108,7 @@ class EntityTasks(Tagging):
         counts = super().counts(outputs, examples)
         # a type's label without a beginning is its I
         labels = torch.where(examples.labels < 0, -1, 2 * examples.labels)
-        numbers = right_found_there(2 * outputs.argmax(2), labels, self.outputs - 1)
+        numbers = right_found_there(2 * outputs.argmax(2), labels, outputs.shape[2] - 1)
         named = zip(("right", "found", "there"), numbers, strict=True)
         return counts | {name: number.sum().to(counts["words"].dtype) for name, number in named}
 

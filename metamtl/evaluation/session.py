@@ -51,8 +51,8 @@ def _check_head(parts: Parts) -> None:
     """UsageError where the tasks have more ways than the learner's head."""
     ways = TaskShape.largest(parts.test_shape.ways)
     has_head = bool(parts.learner.stages) and not isinstance(parts.learner, EmbeddingLearner)
-    if has_head and parts.family.classes and ways > parts.family.outputs:
+    if has_head and parts.family.classes and ways > parts.family.ways:
         raise UsageError(
-            f"algo={parts.config['algo']['name']} has learnt a head for {parts.family.outputs} ways, so it cannot be "
-            f"tested at task.ways={ways}: train it with task.ways={ways}, or test at {parts.family.outputs} or fewer."
+            f"algo={parts.config['algo']['name']} has learnt a head for {parts.family.ways} ways, so it cannot be "
+            f"tested at task.ways={ways}: train it with task.ways={ways}, or test at {parts.family.ways} or fewer."
         )

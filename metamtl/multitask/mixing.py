@@ -14,10 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from metamtl.data.classes import ClassSource
-from metamtl.data.examples import ExampleSource
 from metamtl.data.random import key_of, uniform
-from metamtl.data.source import Source
+from metamtl.data.source import MinibatchSource, Source
 from metamtl.errors import UsageError
 
 
@@ -50,7 +48,7 @@ def mixing_of(options: Mapping[str, Any], sources: Mapping[str, Source], seed: i
 
 
 def _size(name: str, source: Source) -> int:
-    if not isinstance(source, ClassSource | ExampleSource):
+    if not isinstance(source, MinibatchSource):
         raise UsageError(
             f"families.{name}: {source.name} makes tasks and has no size to draw by: take mixing.rule=equal."
         )

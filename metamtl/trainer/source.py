@@ -16,8 +16,8 @@ from metamtl.backbones.inputs import blank_inputs
 from metamtl.build import Parts
 from metamtl.config.earlier import completed_run
 from metamtl.config.families import family_config
-from metamtl.data.classes import ClassSource
 from metamtl.data.examples import ExampleSource
+from metamtl.data.source import MinibatchSource
 from metamtl.data.task import Examples
 from metamtl.engine.terms import Term
 from metamtl.engine.world import World
@@ -145,7 +145,7 @@ def _trained(run: RunFolder, parameters: Mapping[str, Tensor], name: str | None)
 
 def _drawn(parts: Parts, count: int) -> Examples:
     source = parts.source
-    if not isinstance(source, ClassSource | ExampleSource):
+    if not isinstance(source, MinibatchSource):
         raise UsageError(f"transfer.source: {source.name} makes tasks and has no examples of its own to draw.")
     items, labels = source.minibatch("train", min(count, len(source.items("train"))), 0, key=0)
     prepare = parts.preparation

@@ -16,10 +16,10 @@ from metamtl.build import Parts
 from metamtl.config.stages import stage_options
 from metamtl.data.classes import ClassSource
 from metamtl.data.distortion import distort
-from metamtl.data.examples import ExampleSource
 from metamtl.data.opening import task_shape
 from metamtl.data.random import bits
 from metamtl.data.sampler import train_key
+from metamtl.data.source import MinibatchSource
 from metamtl.data.task import Examples, Minibatch, TaskBatch
 from metamtl.engine.update import Update
 from metamtl.engine.world import World
@@ -91,7 +91,7 @@ class MinibatchStream(FamilyStream):
     """
 
     def __init__(self, parts: Parts, stage: Stage, world: World) -> None:
-        if not isinstance(parts.source, ClassSource | ExampleSource):
+        if not isinstance(parts.source, MinibatchSource):
             raise UsageError(
                 f"The stage '{stage.name}' trains on labelled examples; {parts.source.name} has no classes."
             )

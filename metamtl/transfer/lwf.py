@@ -43,7 +43,8 @@ class LwF(KD):
     def extract(self, origins: Sequence[Origin], score: Score) -> Knowledge:
         """The teacher, and the classes that it was trained on."""
         knowledge = super().extract(origins, score)
-        seen = {int(label) for label in origins[0].trained().draw(10**9).labels if label >= 0}
+        labels = origins[0].trained().draw(10**9).labels.flatten().tolist()
+        seen = {int(label) for label in labels if label >= 0}
         before = origins[0].before
         knowledge.teacher["classes"] = sorted(seen | set(before.teacher.get("classes", ()) if before else ()))
         return knowledge

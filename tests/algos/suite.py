@@ -18,6 +18,7 @@ from metamtl.algos.base import Learner
 from metamtl.config.compose import compose
 from metamtl.config.library import Library
 from metamtl.data.family import Classification, Family
+from metamtl.data.tagging import EntityTasks
 from metamtl.data.task import Examples, Minibatch, TaskBatch
 from metamtl.engine.plan import How, usual_plan
 from metamtl.engine.tasks import Engine, Figures
@@ -35,6 +36,16 @@ class Trial:
     accuracy: float = 0.85
 
 
+# learners over features of words: what differs from their defaults, and the F1 over entities that they have to pass
+TAGGERS = {
+    "protonet": Trial({}, 0.7),
+    "baseline": Trial({"head_batch": 25, "head_lr": 1.0}, 0.7),
+    "baselinepp": Trial({"head_batch": 200, "head_lr": 1.0}, 0.7),
+    "rfs": Trial({"penalty": 0.01}, 0.7),
+    "simpleshot": Trial({"transform": "L2N"}, 0.7),
+    "metabaseline": Trial({}, 0.7),
+}
+
 # options that are no few-shot learners: they adapt to no support set
 ORDINARY = {"joint", "lamaml"}
 OFFERED = Library.load().groups["algo"]
@@ -42,6 +53,7 @@ NAMES = tuple(sorted(OFFERED.keys() - ORDINARY))
 TINY = {
     "mlp": (12,),
     "conv4": (1, 8, 8),
+    "text": (7, 10),
 }
 
 # learners that meet the tiny problem in another setting, or learn less of it in as many updates
@@ -102,8 +114,12 @@ NOT_FLAT = {
 @cache
 def config_of(name: str, backbone: str) -> Mapping[str, Any]:
     """The learner's own defaults over a tiny network."""
-    small = {"mlp": ["backbone.hidden=[32]"], "conv4": ["backbone.width=8", "backbone.blocks=2"]}[backbone]
-    return compose([f"algo={name}", "data=glyphs", f"backbone={backbone}", *small])
+    small = {
+        "mlp": ["backbone.hidden=[32]"],
+        "conv4": ["backbone.width=8", "backbone.blocks=2"],
+        "text": ["backbone.vocabulary=60", "backbone.width=16", "backbone.blocks=0"],
+    }
+    return compose([f"algo={name}", "data=glyphs", f"backbone={backbone}", *small[backbone]])
 
 
 def options_of(name: str) -> Mapping[str, Any]:
@@ -205,14 +221,72 @@ class Blobs:
         return torch.randn(size, generator=self.generator, dtype=torch.float64)
 
 
-def update(engine: Engine, stream: str, blobs: Blobs, step: int, tasks: int = 4) -> Update:
+class Sentences:
+    """Words whose type two of their marks tell together; their other marks, and all those of no entity, say nothing.
+
+    Pairs of marks that training has not met are told apart by who has learnt which marks matter. Each sentence has a
+    word of the type that it was drawn for and one of any of the task's, then words of no entity, then padding.
+    """
+
+    ways, each = 3, 6  # types of a task, and values of either mark
+
+    def __init__(self, seed: int = 0) -> None:
+        self.generator = torch.Generator().manual_seed(seed)
+        pairs = torch.cartesian_prod(torch.arange(self.each), torch.arange(self.each))
+        self.pairs = pairs[torch.randperm(len(pairs), generator=self.generator)]
+        self.types = len(pairs) - 6  # of training
+
+    @property
+    def family(self) -> EntityTasks:
+        return EntityTasks("words", self.ways, classes=self.types + 1)
+
+    def tasks(self, count: int, shots: int = 5, queries: int = 5, train: bool = True) -> TaskBatch:
+        """Tasks of meta-train types, or of new ones."""
+        among = torch.arange(self.types) if train else torch.arange(self.types, len(self.pairs))
+        chosen = [among[torch.randperm(len(among), generator=self.generator)[: self.ways]] for _ in range(count)]
+        sets = [self._set([self._of_task(types, of_each) for types in chosen]) for of_each in (shots, queries)]
+        return TaskBatch(sets[0], sets[1], torch.arange(count))
+
+    def minibatch(self, size: int = 64) -> Minibatch:
+        """Sentences with words of the meta-train types."""
+        return Minibatch(Examples(*self._drawn(self._any(torch.arange(self.types), size)), self.types + 1))
+
+    def _of_task(self, types: Tensor, of_each: int) -> tuple[Tensor, Tensor]:
+        x, y = self._drawn(types.repeat_interleave(of_each))
+        label = torch.zeros(len(self.pairs) + 1, dtype=torch.int64)
+        label[types + 1] = torch.arange(1, self.ways + 1)
+        return x, torch.where(y < 0, y, label[y])
+
+    def _drawn(self, types: Tensor) -> tuple[Tensor, Tensor]:
+        """A sentence [7, 10] for each of `types` [N], and the labels of its words: 1 more than their type."""
+        length, pieces = TINY["text"]
+        labels = torch.zeros(len(types), length, dtype=torch.int64)
+        labels[:, 0], labels[:, 2] = types + 1, self._any(types, len(types)) + 1
+        x = torch.randint(1 + 2 * self.each, 60, (len(types), length, pieces), generator=self.generator)
+        marks = self.pairs[labels - 1] + torch.tensor([1, 1 + self.each])
+        x[..., :2] = torch.where((labels > 0).unsqueeze(2), marks, x[..., :2])
+        beyond = torch.arange(length) >= torch.randint(4, length + 1, (len(types), 1), generator=self.generator)
+        return x.masked_fill(beyond.unsqueeze(2), 0), labels.masked_fill(beyond, -1)
+
+    def _any(self, types: Tensor, count: int) -> Tensor:
+        return types[torch.randint(len(types), (count,), generator=self.generator)]
+
+    def _set(self, sets: list[tuple[Tensor, Tensor]]) -> Examples:
+        x, y = (torch.stack(parts) for parts in zip(*sets, strict=True))
+        return Examples(x, y, self.ways + 1)
+
+
+def update(engine: Engine, stream: str, drawn: Blobs | Sentences, step: int, tasks: int = 4) -> Update:
     """One update's sums, from the stream that a stage asks for."""
     if stream == "episodes":
-        return engine.meta_gradient([blobs.tasks(tasks)])
-    return engine.minibatch_gradient(blobs.pairs() if stream == "pairs" else blobs.minibatch(), step)
+        return engine.meta_gradient([drawn.tasks(tasks)])
+    if stream == "pairs":
+        assert isinstance(drawn, Blobs)
+        return engine.minibatch_gradient(drawn.pairs(), step)
+    return engine.minibatch_gradient(drawn.minibatch(), step)
 
 
-def learn(learner: Learner, blobs: Blobs, steps: int, rate: float) -> None:
+def learn(learner: Learner, blobs: Blobs | Sentences, steps: int, rate: float) -> None:
     """Meta-trains on blobs by Adam, stage by stage."""
     engine = engine_of(learner.train())
     for stage in learner.stages:
@@ -224,7 +298,7 @@ def learn(learner: Learner, blobs: Blobs, steps: int, rate: float) -> None:
             optimizer.step()
 
 
-def figures_of_new_classes(learner: Learner, blobs: Blobs, tasks: int = 40) -> Figures:
+def figures_of_new_classes(learner: Learner, blobs: Blobs | Sentences, tasks: int = 40) -> Figures:
     """Figures of new classes in the test phase."""
     learner.eval()
     return engine_of(learner).evaluate([blobs.tasks(tasks, train=False)])

@@ -38,7 +38,7 @@ def test_the_slope_is_the_gradient() -> None:
 def test_the_head_is_trained_as_torch_trains_it() -> None:
     learner = baselinepp(head_epochs=6, head_batch=4, head_lr=0.1)
     features, labels = drawn(10, 6), torch.arange(10) % 3
-    head = torch.nn.Parameter(learner.first_head(features, 3).clone())
+    head = torch.nn.Parameter(learner.first_head(features, F.one_hot(labels, 3).double()).clone())
     sgd = torch.optim.SGD([head], lr=0.1, momentum=0.9, dampening=0.9, weight_decay=1e-3)
     for chosen in learner._batches(10):
         (head.grad,) = torch.autograd.grad(loss_of(head, features[chosen], labels[chosen]), head)

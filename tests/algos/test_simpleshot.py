@@ -11,7 +11,8 @@ from torch import Tensor
 from metamtl.algos.simpleshot import SimpleShot
 from metamtl.backbones.centre import Centre
 from metamtl.data.task import Examples
-from tests.algos.suite import Blobs, engine_of, make
+from metamtl.errors import UsageError
+from tests.algos.suite import Blobs, Sentences, engine_of, make
 
 
 def simpleshot(**changes: Any) -> SimpleShot:
@@ -50,6 +51,11 @@ def test_the_mean_of_training_is_kept_and_subtracted_at_test(norm: str) -> None:
     if norm == "none":  # nothing else changes between the phases
         found = learner.network.query(minibatch.examples.x, head=False)
         torch.testing.assert_close(found, features - centre.running_mean)
+
+
+def test_words_are_not_centred() -> None:
+    with pytest.raises(UsageError, match=r"CL2N: the mean feature of words .* take algo\.transform=L2N"):
+        make("simpleshot", "text", family=Sentences().family)
 
 
 def test_pretraining_sees_features_as_they_are() -> None:

@@ -13,6 +13,7 @@ import torch
 from metamtl.algos.centroid import Centroid
 from metamtl.algos.protonet import ProtoNet
 from metamtl.backbones.text import TextEncoder
+from metamtl.config.compose import compose
 from metamtl.data.crossner import DOMAINS, CrossNER
 from metamtl.data.crossner_domain import CrossNERDomain
 from metamtl.data.labelled import family_of
@@ -20,6 +21,8 @@ from metamtl.data.source import DataPaths, EpisodeArrays, Split, TaskShape
 from metamtl.data.tagging import EntityTasks
 from metamtl.data.task import Examples
 from metamtl.errors import UsageError
+from metamtl.runs.result import read_result
+from metamtl.trainer.run import train_run
 from tests.data.image_files import real
 
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
@@ -100,6 +103,43 @@ def test_splits_share_no_sentence_and_no_domain(tmp_path: Path) -> None:
         source(tmp_path / "ner_data" / "ai")
 
 
+def test_minibatches_hold_the_words_of_every_domain(tmp_path: Path) -> None:
+    """A type of one name is one label in whichever domain; 0 is no entity, and -1 no word."""
+    official(tmp_path)
+    for file in (tmp_path / "ner_data" / "science").iterdir():
+        file.write_text(file.read_text().replace("-place", "-city"))
+    made = source(tmp_path)
+    assert [made.class_count(split) for split in SPLITS] == [1 + 4, 1 + 3, 1 + 3]
+    items = [made.items(split) for split in SPLITS]
+    assert sorted(np.concatenate(items).tolist()) == list(range(sum(map(len, items))))
+    chosen, labels = made.minibatch("train", len(items[0]), 0, key=3)
+    assert np.array_equal(np.sort(chosen), items[0]) and not np.array_equal(chosen, items[0])  # an epoch has each once
+    assert labels.shape == (len(chosen), 5) and np.array_equal(labels >= 0, made.gather(chosen)[..., 0] > 0)
+    count = made.facts["sentences"]["train"]
+    of_domain = np.split(labels[np.argsort(chosen)], np.cumsum([count["politics"], count["science"]]))
+    city, person, place, thing = range(1, 5)
+    found = [set(of.ravel().tolist()) for of in of_domain]
+    assert found == [{-1, 0, person, place, thing}, {-1, 0, city, person, thing}, {-1, 0, person, place, thing}]
+    other, _ = made.minibatch("train", 7, 2, key=3)
+    assert np.array_equal(made.minibatch("train", 7, 2, key=3)[0], other)
+    assert not np.array_equal(made.minibatch("train", 7, 2, key=4)[0], other)
+    assert family_of(made, SHAPE).classes == 5
+
+
+def test_a_tagger_is_pretrained_and_tested_on_an_unseen_domain(tmp_path: Path) -> None:
+    """A whole run of a supervised baseline with the rates of its recipe, in entity figures."""
+    official(tmp_path)
+    small = ["task.ways=2", "task.shots=1", "task.queries=2", "trainer.steps=4", "trainer.validate_every=2"]
+    small += ["eval.episodes=3", "eval.val_episodes=3", "eval.gap_episodes=0", "trainer.pictures=0", "data.length=5"]
+    small += ["backbone.vocabulary=500", "backbone.width=8", "algo.head_epochs=2", "trainer.device=cpu"]
+    places = [f"paths.data={tmp_path}", f"paths.cache={tmp_path}", f"paths.outputs={tmp_path / 'outputs'}"]
+    config = compose(["algo=baseline", "data=crossner", *small, *places])
+    assert config["algo"]["head_batch"] == 400
+    run = train_run(config, ["metamtl", "train"])
+    assert run is not None
+    assert read_result(run)["test"].keys() >= {"f1", "precision", "recall"}
+
+
 def test_a_rule_on_features_is_fitted_to_words(tmp_path: Path) -> None:
     """Prototypes are means over the words of a label; padding is of none."""
     made = source(official(tmp_path))
@@ -129,6 +169,9 @@ def test_entities_of_a_task_are_runs_of_one_type() -> None:
     outputs[..., 3] += 9  # an output that this task of two ways has no label for
     figures = family.metrics(outputs, Examples(outputs, labels, ways=3))
     assert figures["precision"] == figures["recall"] == figures["f1"] == 3 / 4
+    # of a minibatch all types of training count, which are more than those of a task
+    few = EntityTasks("made", 1, classes=3)
+    assert few.ways == 1 and few.metrics(outputs, Examples(outputs, labels, ways=3)) == figures
     nothing = torch.nn.functional.one_hot(torch.zeros_like(found), 4).double()
     assert family.metrics(nothing, Examples(nothing, labels, ways=3))["f1"] == 0
 
@@ -144,5 +187,6 @@ def test_the_real_sentences(tmp_path: Path) -> None:
     total = {"politics": 1392, "science": 1193, "music": 945, "literature": 916, "ai": 881}
     assert sum(sentences.values()) + made.facts["copies"] == sum(total.values()) and sentences["ai"] == 881
     assert made.problems("test", TaskShape(5, 5, 5)) == []
+    assert [made.class_count(split) for split in SPLITS] == [1 + 26, 1 + 12, 1 + 14]
     ai = CrossNERDomain(paths=paths, domain="ai", vocabulary=16384)
     assert [len(ai.items(split)) for split in ("val", "test")] == [350 - 3, 431] and ai.output_size == 29
