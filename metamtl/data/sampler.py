@@ -62,7 +62,7 @@ def train_key(seed: int, *stream: str) -> int:
 
 def eval_key(eval_seed: int, source: Source, split: Split, shape: TaskShape) -> int:
     """The key of the episodes on which every run is judged, whatever its own seed; ways count where there are any."""
-    ways = shape.ways if source.kind == "classification" else None
+    ways = shape.ways if source.kind in ("classification", "tagging") else None
     return key_of("eval", eval_seed, source.split_fingerprint(split), split, ways, shape.shots, shape.queries)
 
 

@@ -17,6 +17,7 @@ from metamtl.config.compose import compose
 from metamtl.data.crossner import DOMAINS, CrossNER
 from metamtl.data.crossner_domain import CrossNERDomain
 from metamtl.data.labelled import family_of
+from metamtl.data.sampler import eval_key
 from metamtl.data.source import DataPaths, EpisodeArrays, Split, TaskShape
 from metamtl.data.tagging import EntityTasks
 from metamtl.data.task import Examples
@@ -76,6 +77,12 @@ def test_a_task_depends_on_its_number_and_key_alone(tmp_path: Path) -> None:
     ranges = made.episodes("test", TaskShape((2, 3), (1, 2), 1), np.arange(12), 3)
     assert sorted(n for group in ranges for n in group.episodes) == list(range(12))
     assert {group.ways for group in ranges} == {3, 4} and len(ranges) == 4
+
+
+def test_tasks_of_other_ways_are_other_test_tasks(tmp_path: Path) -> None:
+    made = source(official(tmp_path))
+    keys = {eval_key(0, made, "test", TaskShape(ways, 1, 2)) for ways in (1, 2, 3)}
+    assert len(keys) == 3 and eval_key(0, made, "test", TaskShape(2, 1, 2)) in keys
 
 
 def test_types_are_a_domain_s_own_and_impossible_tasks_are_refused(tmp_path: Path) -> None:
