@@ -277,4 +277,9 @@ def build_weighting(config: Mapping[str, Any], sources: Mapping[str, Source], mi
             f"weighting={config['weighting']['name']} compares all families at every update: leave mixing.take at "
             "null and mixing.rule at proportional, or take weighting=equal."
         )
+    if weighting.needs_two and mixing.most == 1 < len(sources):
+        raise UsageError(
+            f"weighting={config['weighting']['name']} weighs the families of one update, and mixing.take=1 takes one: "
+            "set mixing.take=2 or more, or take weighting=equal."
+        )
     return weighting

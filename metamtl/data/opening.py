@@ -39,6 +39,14 @@ def open_source(config: Mapping[str, Any]) -> Source:
     asked: list[tuple[Split, TaskShape]] = [("train", shape) for shape in train_shapes(config["trainer"])]
     asked += [("val", test), (config["eval"]["split"], test)]
     problems = [problem for split, shape in asked for problem in source.problems(split, shape)]
+    problems += _too_few_outside(source, config["eval"]["split"], config["eval"]["outside"])
     if problems:
         raise UsageError(*dict.fromkeys(problems))
     return source
+
+
+def _too_few_outside(source: Source, split: Split, count: int) -> list[str]:
+    """A sentence where a test is to be given more examples of no class than there are."""
+    pool = source.outside(split) if count else None
+    has = 0 if pool is None else len(pool)
+    return [f"eval.outside={count}: {source.name} has {has or 'none'} of no class in its {split} split."][: count > has]

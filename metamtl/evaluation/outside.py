@@ -16,7 +16,6 @@ from metamtl.build import Parts
 from metamtl.data.random import bits, distinct
 from metamtl.data.sampler import eval_key
 from metamtl.data.source import Split
-from metamtl.errors import UsageError
 
 NAME = "outside_auroc"
 _DRAW = 1 << 20  # a counter that no part of an episode is drawn by
@@ -24,14 +23,9 @@ _AT_ONCE = 100  # episodes
 
 
 def outside_figures(parts: Parts, split: Split, episodes: int, count: int) -> dict[str, NDArray[np.float64]]:
-    """`outside_auroc` [episodes]: each task's queries against `count` examples of no class, the same for every method.
-
-    UsageError where the source has fewer of them.
-    """
+    """`outside_auroc` [episodes]: each task's queries against `count` examples of no class, the same for all methods."""
     pool = parts.source.outside(split)
-    if pool is None or len(pool) < count:
-        has = "none" if pool is None else len(pool)
-        raise UsageError(f"eval.outside={count}: {parts.source.name} has {has} such examples in its {split} split.")
+    assert pool is not None  # data without such is refused as it is opened
     key = eval_key(parts.config["eval"]["seed"], parts.source, split, parts.test_shape)
     found: dict[int, float] = {}
     with torch.no_grad(), parts.testing(), parts.autocast():

@@ -20,6 +20,7 @@ from metamtl.build import Parts
 from metamtl.data.dense import Boxes, Segmentation
 from metamtl.data.examples import ExampleSource
 from metamtl.data.family import Classification
+from metamtl.data.random import key_of, permutation
 from metamtl.data.source import IntArray, Split
 from metamtl.data.task import Examples, TaskBatch, Tensors, on_each
 from metamtl.engine.world import World
@@ -79,10 +80,11 @@ def _figure(
     inputs: Inputs = _as_they_are,
     labels: Labels = _as_they_are,
 ) -> Summary:
-    """The family's metric over the first tasks of the test, or examples of the split."""
+    """The family's metric over the first tasks of the test, or examples of the split drawn by `eval.seed`."""
     source = parts.source
     if isinstance(source, ExampleSource):
-        items = source.items(split)[:count]
+        items = source.items(split)  # which files may list class by class
+        items = items[permutation(len(items), key_of("robustness", parts.config["eval"]["seed"]))[:count]]
 
         def figures(numbers: IntArray) -> dict[str, Tensor]:
             return figures_of_examples(parts, items[numbers], lambda x: _every(inputs, x, int(numbers[0])))

@@ -40,11 +40,12 @@ class Weighting(nn.Module, ABC):
 
     What it learns through the run's optimiser are its parameters, at `pace` times the run's learning rate; whatever
     else it remembers are its buffers: a checkpoint holds both. `needs_all` says that every update must be made of all
-    families. The run sets `seed`, `probe` and
+    families, `needs_two` that of one family it is that of equal weights. The run sets `seed`, `probe` and
     `present`: the places of an update's families among all, None for all.
     """
 
     needs_all: ClassVar[bool] = False
+    needs_two: ClassVar[bool] = False
     seed: int = 0
     pace: float = 1.0
     probe: Probe

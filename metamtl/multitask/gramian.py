@@ -7,6 +7,7 @@ not differentiable, and need not be: they see the outer gradients of a step.
 from __future__ import annotations
 
 from abc import abstractmethod
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -16,6 +17,8 @@ from metamtl.multitask.base import Combined, Weighting, by_loss_weights
 
 class GramianWeighting(Weighting):
     """A weighting whose weights [F] follow from the inner products of the gradients."""
+
+    needs_two: ClassVar[bool] = True
 
     @abstractmethod
     def weights(self, gramian: Tensor) -> Tensor:

@@ -5,6 +5,8 @@ Lin et al. (2022), Reasonable Effectiveness of Random Weighting, TMLR, algorithm
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor
 
@@ -15,6 +17,8 @@ from metamtl.registry import register
 @register("weighting", "rlw")
 class RLW(Weighting):
     """Other weights at every step and for every seed; of sum one, and equal on average."""
+
+    needs_two: ClassVar[bool] = True
 
     def combine(self, gradients: Tensor, losses: Tensor, step: int) -> Combined:
         """The gradient of the randomly weighted sum."""

@@ -221,6 +221,11 @@ class Trainer:
         progress.stopped_early = self._out_of_patience(progress)
         self._record(progress.total, "val", {**found.values, **others})
         self.display.note(f"step {progress.total}: validation {found.text}{'  (best)' if better else ''}")
+        if math.isnan(found.score):
+            _logger.warning(
+                "Step %d: the validation's figure is not a number, as outputs have grown without bound: lower a rate.",
+                progress.total,
+            )
         if self.watch is not None:
             self.watch(progress.total, found.values)
         return better

@@ -48,7 +48,7 @@ def refuse_references(config: Mapping[str, Any]) -> None:
         if config["budgets"]:
             raise UsageError("budgets: labels to reach an accuracy are counted with references=auto: add it.")
         return
-    if not config["families"] and not config["transfer"].get("source"):
+    if len(config["families"]) < 2 and not config["transfer"].get("source"):
         raise UsageError(
             "references=auto compares families with each alone, or a transfer with learning from scratch: this run has "
             "one family and no transfer.source."
@@ -216,7 +216,8 @@ def _said(record: Mapping[str, Any]) -> str:
         told = f"{100 * delta['mean']:+.2f}% ± {100 * delta['ci95']:.2f} (higher is better)"
     gaps = record["negative_transfer"]["gaps"]
     worse = [
-        f"{name} (by {gaps[name]['gap']:.4g} ± {gaps[name]['ci95']:.2g} {record['families'][name]['metric']})"
+        f"{name} (by {gaps[name]['gap']:.4g} ± {gaps[name]['ci95']:.2g} {record['families'][name]['metric']}"
+        f"{'' if gaps[name]['sure'] else ', which may be chance'})"
         for name in record["negative_transfer"]["families"]
     ]
     harmed = f"; worse together: {', '.join(worse)}" if worse else "; none is worse together"

@@ -20,6 +20,7 @@ from metamtl.config.sequence import refuse_sequence
 from metamtl.data.source import Source
 from metamtl.errors import Interrupted, MetamtlError, Pruned, UsageError
 from metamtl.opening import fingerprint_of, open_sources
+from metamtl.runs.files import write_json
 from metamtl.runs.folder import RecordFolder, RunFolder
 from metamtl.runs.lock import hold
 from metamtl.runs.log import log_to
@@ -85,7 +86,7 @@ def resume_run(folder: Path, overrides: Sequence[str] = (), watch: Watch | None 
         return
     families = _built(config, sources)
     schedule = config["trainer"]["schedule"]["name"]
-    if schedule in STRETCHED and config["trainer"]["steps"] != run.config()["trainer"]["steps"]:
+    if schedule in STRETCHED and config["trainer"]["steps"] > run.config()["trainer"]["steps"]:
         print(f"The {schedule} schedule now ends at step {config['trainer']['steps']}: the rate rises again from here.")
     with _recorded(run):
         run.resume(sys.argv)
@@ -170,6 +171,7 @@ def _recorded(run: RunFolder) -> Iterator[None]:
     """Holds the run; meta.json says how it ended, log.txt has the traceback, the user the next command."""
     # under torchrun, which tells all processes to end when one has, a process that waits must end at once
     with nullcontext() if "RANK" in os.environ else interrupt_on_signals(), hold(run.path):
+        before = run.meta()
         try:
             with log_to(run.log_file):
                 yield
@@ -184,6 +186,9 @@ def _recorded(run: RunFolder) -> Iterator[None]:
             run.finish("pruned", str(verdict))
             raise
         except Exception as error:
+            if isinstance(error, UsageError) and before["status"] == "completed":
+                write_json(run.meta_file, before)  # what was asked of it was refused, and its result stands
+                raise
             run.finish("failed", str(error) if isinstance(error, MetamtlError) else f"{type(error).__name__}: {error}")
             raise
         run.finish("completed")

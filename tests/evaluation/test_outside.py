@@ -59,6 +59,8 @@ def test_what_is_less_likely_to_be_of_any_class_is_told(tmp_path: Path, monkeypa
 
 
 def test_what_the_data_lacks_is_refused(tmp_path: Path) -> None:
-    made = families(official(tmp_path), "algo=protonet")
-    with pytest.raises(UsageError, match=r"eval\.outside=3: clinc150 has 2 such examples in its test split"):
-        outside_figures(made.first, "test", 2, 3)
+    """As the data is opened, and not after all training."""
+    with pytest.raises(UsageError, match=r"eval\.outside=3: clinc150 has 2 of no class in its test split"):
+        families(official(tmp_path), "algo=protonet", "eval.outside=3")
+    with pytest.raises(UsageError, match=r"eval\.outside=20: glyphs has none of no class"):
+        open_sources(compose(["data=glyphs", "eval.outside=20"]))

@@ -10,12 +10,16 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
+from metamtl.build import Parts
 from metamtl.config.compose import compose
+from metamtl.data.source import IntArray
 from metamtl.data.task import Examples
 from metamtl.engine.world import World
 from metamtl.evaluation import report, robustness
 from metamtl.evaluation.disturbances import INPUTS, WRONG_LABELS, blurred, mislabelled, noisy, rotated
+from metamtl.evaluation.examples import figures_of_examples
 from metamtl.evaluation.protocol import evaluate_episodes
 from metamtl.families import Families, build_families
 from metamtl.opening import open_sources
@@ -90,6 +94,25 @@ def test_the_first_point_is_the_test_itself_and_the_others_are_of_the_same_tasks
         assert [point["severity"] for point in points[1:]] == list(severities)
         assert all(point["episodes"] == 6 and 0 <= point["mean"] <= 1 for point in points)
     assert robustness.robustness(parts, World(0, 1), "test", 6) == found
+
+
+def test_examples_are_drawn_from_the_whole_split(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files may list them class by class; `eval.seed` draws, and a count beyond the split takes all."""
+    parts, seen = built("algo=joint", "data=digits", "backbone.hidden=[8]").first, []
+    every = parts.source.items("test").tolist()  # type: ignore[attr-defined]
+    monkeypatch.setattr(robustness, "_disturbances", lambda parts: [])
+
+    def heard(parts: Parts, items: IntArray, inputs: Any) -> dict[str, Tensor]:
+        seen.extend(items.tolist())
+        return figures_of_examples(parts, items, inputs)
+
+    monkeypatch.setattr(robustness, "figures_of_examples", heard)
+    robustness.robustness(parts, World(0, 1), "test", 50)
+    assert len(set(seen)) == 50 and set(seen) <= set(every) and set(seen) != set(every[:50])
+    first = list(seen)
+    seen.clear()
+    robustness.robustness(parts, World(0, 1), "test", len(every) + 1)
+    assert sorted(seen) == sorted(every) and seen[:50] == first
 
 
 def test_only_queries_are_disturbed(monkeypatch: pytest.MonkeyPatch) -> None:

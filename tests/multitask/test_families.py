@@ -170,6 +170,14 @@ def test_a_family_that_is_wrong_is_refused_by_name(overrides: list[str], said: s
             ["+families.a={data: sinusoid}", "+families.b={data: sinusoid, set: {backbone: {hidden: [8]}}}"],
             r"families.b has backbone.hidden=\[8\] and families.a backbone.hidden=\[40, 40\]: .* type backbone.hidden=",
         ),
+        (
+            ["weighting=pcgrad", "mixing.take=1", "mixing.rule=equal", *WAVES[3:5]],
+            "mixing.take=1 takes one: set mixing.take=2 or more",
+        ),
+        (
+            ["weighting=rlw", "mixing.take=1", "mixing.rule=equal", *WAVES[3:5]],
+            "weighting=rlw weighs the families of one update",
+        ),
         (["weighting=static", "+weighting.weights={c: 1}", *WAVES[3:5]], "weighting.weights.c: no such family"),
     ],
 )

@@ -145,7 +145,9 @@ def test_layers_on_top_are_those_of_a_family_alone_too(tmp_path: Path) -> None:
     assert len(list(tmp_path.iterdir())) == 7  # of other layers they are others
 
 
-def test_one_family_has_no_reference(tmp_path: Path) -> None:
+@pytest.mark.parametrize("named", [[], ["families.a={data: sinusoid}"]], ids=["unnamed", "named"])
+def test_one_family_has_no_reference(named: list[str], tmp_path: Path) -> None:
+    words = ["algo=maml", "data=sinusoid", "references=auto", f"paths.outputs={tmp_path}", *named]
     with pytest.raises(UsageError, match="this run has one family"):
-        train_run(compose(["algo=maml", "data=sinusoid", "references=auto", f"paths.outputs={tmp_path}"]), ["metamtl"])
+        train_run(compose(words), ["metamtl"])
     assert not list(tmp_path.iterdir())

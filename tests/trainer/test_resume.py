@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import random
 import signal
 from pathlib import Path
@@ -176,6 +177,7 @@ def test_fewer_steps_than_are_done_are_refused(runs: Runs, tmp_path: Path) -> No
     said = ended(command("resume", str(run), "trainer.steps=20"), tmp_path, code=2).err
     assert f"{STEPS} steps are done already: set trainer.steps={STEPS} or more" in said
     assert f"steps: {STEPS}" in (run / "config.yaml").read_text()
+    assert "rises again" not in said and json.loads((run / "meta.json").read_text())["status"] == "completed"
 
 
 def test_a_finished_run_stays_as_it_is(runs: Runs, tmp_path: Path) -> None:
