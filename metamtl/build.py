@@ -82,6 +82,7 @@ def build_parts(
     _refuse_unknown_stages(config, [stage.name for stage in learner.stages[:-1]])
     _refuse_nothing_to_train(config, learner)
     _refuse_labelled_examples(config, source, learner)
+    _refuse_new_tasks(config, source, learner)
     learner.network.transductive = trainer["transductive"]
     how = config["engine"]
     if how == "auto" and trainer["precision"] == "bfloat16":
@@ -118,6 +119,7 @@ def build_learner(
         )
     learner: Learner = build("algo", config["algo"], backbone=backbone, family=family, norm=config["backbone"]["norm"])
     _add_terms(learner, transfer, config)
+    transfer.check(tuple(source.input_shape))
     if transfer.conditioning:
         _refuse_condition(learner, transfer.conditioning[0], config["algo"]["name"], source)
         transfer.condition(learner.network, learner.family, tuple(source.input_shape), source.labelled)
@@ -189,6 +191,18 @@ def _refuse_labelled_examples(config: Mapping[str, Any], source: Source, learner
             f"algo={config['algo']['name']} learns from few-shot tasks, of which {source.name} has none: its examples "
             "are labelled once; take algo=joint."
         )
+
+
+def _refuse_new_tasks(config: Mapping[str, Any], source: Source, learner: Learner) -> None:
+    if source.labelled or learner.adapts:
+        return
+    algo = config["algo"]["name"]
+    if source.kind == "regression":
+        raise UsageError(f"algo={algo} adapts to no task, and those of {source.name} differ: take algo=maml or cnp.")
+    raise UsageError(
+        f"algo={algo} learns fixed classes, and {source.name} tests classes that training has not met: take a "
+        "few-shot method such as algo=baseline or protonet, or data with fixed labels such as data=digits."
+    )
 
 
 def _refuse_nothing_to_train(config: Mapping[str, Any], learner: Learner) -> None:

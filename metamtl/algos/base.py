@@ -44,13 +44,15 @@ class Learner(nn.Module, ABC):
     The trainer keeps `stage`, the name of the stage that is being trained, and `progress`, the share of its updates
     that are done, for methods whose loss changes with them. `terms` are what transfer adds to its losses;
     `inner_terms` says whether an inner loss over the network's weights takes them too, and `conditional` whether what
-    modulates the network can be trained by the outer loss, beside the network's own weights.
+    modulates the network can be trained by the outer loss, beside the network's own weights. `adapts` says whether a
+    support set changes anything: what does not adapt has to be tested on the outputs that it was trained for.
     """
 
     stages: Sequence[Stage] = (Stage("meta", "episodes"),)
     meta_gradient: ClassVar[Literal["autograd", "own"]] = "autograd"
     inner_terms: ClassVar[bool] = False
     conditional: ClassVar[bool] = True
+    adapts: ClassVar[bool] = True
     network: Network
     stage: str = ""
     progress: float = 0.0

@@ -28,6 +28,8 @@ _LEAST_DEVIATION = 0.1  # of the Gaussian, as the authors' code has it
 class CNP(EmbeddingLearner):
     """`h` and `g` have two hidden layers of `hidden`, and r has `context` numbers; x are the backbone's features."""
 
+    labels_numbers = True
+
     def __init__(self, *, context: int, hidden: int, **others: Any) -> None:
         super().__init__(**others)
         features: int = others["backbone"].features

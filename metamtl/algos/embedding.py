@@ -39,15 +39,21 @@ class EmbeddingLearner(Learner):
     """`fit` and `score` see features [N, D] only.
 
     Where a family labels words, these are the features of words, and labels of -1 are of no class: `labels_words` says
-    whether a rule knows that.
+    whether a rule knows that. `labels_numbers` says whether it knows labels [S, targets] that are numbers to predict.
     """
 
     labels_words: ClassVar[bool] = False
+    labels_numbers: ClassVar[bool] = False
 
     def __init__(self, **context: Any) -> None:
-        if isinstance(context["family"], Tagging) and not self.labels_words:
-            name = type(self).__module__.rpartition(".")[2]
+        family, name = context["family"], type(self).__module__.rpartition(".")[2]
+        if isinstance(family, Tagging) and not self.labels_words:
             raise UsageError(f"algo={name} compares whole examples, not words: take protonet, baseline or maml.")
+        if family.targets and not self.labels_numbers:
+            raise UsageError(
+                f"algo={name} tells classes apart; {family.name} has no classes but numbers to predict: take algo=maml "
+                "or cnp, on ordinary labelled examples joint."
+            )
         super().__init__(**context)
 
     def build_network(self, backbone: nn.Module, norm: NormKind) -> Network:

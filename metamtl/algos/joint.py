@@ -20,6 +20,7 @@ class Joint(Learner):
     """The head of the family on the backbone's features."""
 
     stages: Sequence[Stage] = (Stage("joint", "minibatches"),)
+    adapts = False
 
     def adapt(self, support: Examples) -> None:
         """Nothing."""

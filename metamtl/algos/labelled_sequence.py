@@ -31,7 +31,8 @@ class SequenceLearner(Learner):
     def build_network(self, backbone: nn.Module, norm: NormKind) -> Network:
         """The backbone without a head; UsageError where labels are no classes."""
         if not isinstance(self.family, Classification):
-            raise UsageError("This method reads labels as classes; for regression use algo=cnp or algo=maml.")
+            name = type(self).__module__.rpartition(".")[2]
+            raise UsageError(f"algo={name} reads labels as classes; for regression use algo=cnp or algo=maml.")
         return Network(backbone, None, norm)
 
     @abstractmethod

@@ -26,6 +26,7 @@ class LaMAML(Learner):
     """`inner_lr` is alpha at first and `rate_lr` the learning rate of alpha itself."""
 
     stages: Sequence[Stage] = (Stage("online", "minibatches"),)
+    adapts = False
     conditional = False  # its outer update is at the rates that belong to the network's own weights
 
     def __init__(self, *, inner_lr: float, rate_lr: float, inner_steps: int, order: Order, **context: Any) -> None:

@@ -19,9 +19,7 @@ from torch import Tensor, nn
 from metamtl.algos.embedding import EmbeddingLearner
 from metamtl.algos.protonet import class_means
 from metamtl.backbones.noise import mix, uniform
-from metamtl.data.family import Classification
 from metamtl.data.task import Task, at_least_single
-from metamtl.errors import UsageError
 from metamtl.registry import register
 
 
@@ -53,8 +51,6 @@ class LEO(EmbeddingLearner):
         **context: Any,
     ) -> None:
         super().__init__(**context)
-        if not isinstance(self.family, Classification):
-            raise UsageError("algo=leo decodes the weights of classes; this data has none: use algo=cavia.")
         features = self.network.backbone.features
         assert isinstance(features, int)
         self.code_steps, self.weight_steps = code_steps, weight_steps

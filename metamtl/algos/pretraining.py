@@ -18,7 +18,10 @@ class Pretrained(EmbeddingLearner):
         """The backbone under a classifier of all meta-train classes."""
         if self.family.classes == 0:
             name = type(self).__module__.rpartition(".")[2]
-            raise UsageError(f"algo={name} pre-trains a classifier; this data has no classes: use algo=maml.")
+            raise UsageError(
+                f"algo={name} pre-trains a classifier of meta-train classes, of which {self.family.name} has none: "
+                "take algo=protonet or maml, on ordinary labelled examples joint."
+            )
         return Network(backbone, self.classifier(backbone.features, self.family.classes), norm)  # type: ignore[arg-type]
 
     def classifier(self, features: int, classes: int) -> nn.Module:

@@ -85,6 +85,9 @@ class Strategy:
         """The penalties that it adds; none has weight zero."""
         return []
 
+    def check(self, input_shape: tuple[int, ...]) -> None:
+        """UsageError where it names numbers of an input that the target's examples have not."""
+
     def start(self, network: Network, knowledge: Knowledge) -> None:
         """G: the target's initial weights, once before the first update; UsageError where they do not fit."""
 

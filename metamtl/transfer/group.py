@@ -77,6 +77,11 @@ class Transfer:
             for number, term in enumerate(strategy.terms(network, family))
         }
 
+    def check(self, input_shape: tuple[int, ...]) -> None:
+        """UsageError where a strategy names numbers of an input that the target's examples have not."""
+        for strategy in self.strategies.values():
+            strategy.check(input_shape)
+
     def start(self, network: Network, knowledge: Knowledge) -> None:
         """G: the target's initial weights."""
         for strategy in self.strategies.values():

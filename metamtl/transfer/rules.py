@@ -17,6 +17,7 @@ NeurIPS.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from math import prod
 from typing import Any, Literal
 
 import torch
@@ -108,6 +109,14 @@ class Rules(Strategy):
         if problems:
             raise UsageError(*problems)
         return [Constraints(self.weight, self.constraints, self.logic, exclusive)] if self.weight else []
+
+    def check(self, input_shape: tuple[int, ...]) -> None:
+        """UsageError with every atom and change that reads beyond the numbers of an input; counted from 0 alone."""
+        count = prod(input_shape)
+        read = [one for rule in self.constraints for one in rule.values() if "input" in one]
+        if beyond := [one for one in read if one["input"] not in range(count)]:
+            said = f"names another input than 0 to {count - 1}."
+            raise UsageError(*(f"transfer.rules.constraints: {dict(one)} {said}" for one in beyond))
 
 
 def wrong(rule: Rule, family: Family) -> list[str]:

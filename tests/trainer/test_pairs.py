@@ -74,5 +74,5 @@ def test_pairs_are_distorted_where_they_shall_be(runs: Runs, monkeypatch: pytest
 
 
 def test_data_without_classes_are_refused(runs: Runs, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="trains on labelled examples; sinusoid has no classes"):
+    with pytest.raises(UsageError, match="algo=siamese tells classes apart; sinusoid has no classes"):
         trained_here(config(runs, "sinusoid"), tmp_path)

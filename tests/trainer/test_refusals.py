@@ -11,12 +11,26 @@ from pathlib import Path
 import pytest
 import torch
 
+from metamtl.config.compose import compose
+from metamtl.config.library import Library
 from metamtl.errors import MetamtlError, UsageError
 from metamtl.evaluation.run import evaluate_run
-from metamtl.trainer.run import resume_run
+from metamtl.trainer.run import resume_run, train_run
 from tests.data.image_files import class_folders, unpacked
-from tests.trainer.runs import Runs, files, status, trained_here, weights
+from tests.trainer.runs import Runs, files, only_run, status, trained_here, weights
 
+OFFERED = sorted(Library.load().groups["algo"])
+# what learns numbers to predict from few of them
+OF_NUMBERS = {
+    *("anil", "boil", "cavia", "cnp", "fomaml", "imaml", "learned_optimizer", "maml", "mamlpp", "metacurvature"),
+    *("metasgd", "mmaml", "mtml", "reptile"),
+}
+ONE_UPDATE = (
+    *("backbone=mlp", "backbone.hidden=[4]", "task.ways=2", "task.shots=2", "task.queries=2", "trainer.steps=1"),
+    *("trainer.device=cpu", "trainer.threads=1", "trainer.pictures=0"),
+    *("eval.val_episodes=2", "eval.episodes=2", "eval.gap_episodes=2"),
+)
+FEW_DRAWINGS = ("data=folder", "data.size=16", "data.channels=grey", "data.ratios=[0.5,0.25,0.25]", *ONE_UPDATE)
 without_gpu = pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
 
 
@@ -68,6 +82,37 @@ def test_the_number_of_test_episodes_may_change_on_resume(runs: Runs, tmp_path: 
 def test_what_cannot_be_built_leaves_no_folder(runs: Runs, tmp_path: Path, changes: Sequence[str], told: str) -> None:
     with pytest.raises(UsageError, match=told):
         trained_here(runs.config("protonet", *changes), tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("algo", OFFERED)
+def test_numbers_to_predict_are_learnt_or_refused(algo: str, tmp_path: Path) -> None:
+    config = compose(["data=sinusoid", f"algo={algo}", *ONE_UPDATE, f"paths.outputs={tmp_path / 'outputs'}"])
+    if algo in OF_NUMBERS:
+        train_run(config, ["metamtl", "train"])
+        assert weights(only_run(tmp_path))["progress"]["total"] == 1
+        return
+    with pytest.raises(UsageError, match=rf"^algo={algo} .*(algo=maml|algo=cnp)") as said:
+        train_run(config, ["metamtl", "train"])
+    assert len(said.value.problems) == 1 and "\n" not in str(said.value)
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_usual_method_refuses_other_numbers_to_predict(tmp_path: Path) -> None:
+    config = compose(["data=functions", *ONE_UPDATE, f"paths.outputs={tmp_path / 'outputs'}"])
+    with pytest.raises(UsageError, match=r"^algo=protonet tells classes apart; functions has no classes but numbers"):
+        train_run(config, ["metamtl", "train"])
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("algo", ["joint", "lamaml"])
+def test_fixed_classes_are_not_tested_on_others(algo: str, runs: Runs, tmp_path: Path) -> None:
+    config = compose([f"algo={algo}", *FEW_DRAWINGS])
+    config["data"]["root"], config["paths"]["outputs"] = str(runs.images), str(tmp_path / "outputs")
+    config["paths"]["cache"] = str(runs.folder / "cache")
+    said = f"^algo={algo} learns fixed classes, and folder tests classes that training has not met: .*algo=baseline"
+    with pytest.raises(UsageError, match=said):
+        train_run(config, ["metamtl", "train"])
     assert not list(tmp_path.iterdir())
 
 

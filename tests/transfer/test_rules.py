@@ -68,6 +68,12 @@ def test_a_rule_is_followed(tmp_path: Path) -> None:
         ("[{if: {input: 0}, then: {classes: [1]}}]", "is no atom"),
         ("[{rises: {classes: [1]}, with: {input: 0}}]", "is no change of an input"),
         ("[{rises: {input: 0, above: 1}, with: {input: 0, by: 1}}]", "does not rise"),
+        (
+            "[{if: {input: 3600, below: 0.05}, then: {classes: [0, 7]}}]",
+            "transfer.rules.constraints: {'input': 3600, 'below': 0.05} names another input than 0 to 5.",
+        ),
+        ("[{if: {input: -1, above: 1}, then: {classes: [0]}}]", "names another input than 0 to 5"),
+        ("[{rises: {classes: [1]}, with: {input: 6, by: 1}}]", "{'input': 6, 'by': 1} names another input than 0 to 5"),
     ],
 )
 def test_a_rule_that_is_none_is_refused(rules: str, said: str) -> None:
