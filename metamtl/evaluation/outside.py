@@ -23,7 +23,7 @@ _AT_ONCE = 100  # episodes
 
 
 def outside_figures(parts: Parts, split: Split, episodes: int, count: int) -> dict[str, NDArray[np.float64]]:
-    """`outside_auroc` [episodes]: each task's queries against `count` examples of no class, the same for all methods."""
+    """`outside_auroc` [episodes]: each task's queries against `count` of no class, the same for every method."""
     pool = parts.source.outside(split)
     assert pool is not None  # data without such is refused as it is opened
     key = eval_key(parts.config["eval"]["seed"], parts.source, split, parts.test_shape)
