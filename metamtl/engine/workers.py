@@ -62,6 +62,7 @@ class Workers:
         for number in range(min(self.count, len(items))):
             pairs.put(pair if number == 0 else twin(pair))
         settings = Settings.now()
+        held = accumulators(pair[0])
 
         def run(item: Item) -> Result:
             own = pairs.get()
@@ -71,7 +72,19 @@ class Workers:
             finally:
                 pairs.put(own)
 
-        return list(self._pool.map(run, items))
+        results = list(self._pool.map(run, items))
+        del held  # not before the last thread is through
+        return results
+
+
+def accumulators(learner: nn.Module) -> list[object]:
+    """What keeps the nodes alive in which graphs over the learner's weights end.
+
+    Threads that begin graphs over one weight would make its node at the same time. torch 2.13 takes the weight's lock
+    for that and then Python's, where another thread that holds Python's waits for the weight's: for ever (seen).
+    """
+    with torch.enable_grad():
+        return [weight.expand_as(weight).grad_fn for weight in learner.parameters() if weight.requires_grad]
 
 
 def twin(pair: Pair) -> Pair:

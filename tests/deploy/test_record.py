@@ -21,7 +21,7 @@ from metamtl.errors import MetamtlError, UsageError
 from tests.deploy.made import INPUTS, drawings, made_model
 
 # baselines that adapt on nothing, and labelled examples that are no tasks
-METHODS = sorted(Library.load(None).groups["algo"].keys() - {"joint"})
+METHODS = sorted(Library.load(None).groups["algo"].keys() - {"joint", "lamaml"})
 
 
 def _adapted(algo: str = "protonet", *overrides: str) -> Predictor[str]:
