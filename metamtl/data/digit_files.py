@@ -143,7 +143,10 @@ def _uci_found(paths: DataPaths, domain: str, names: tuple[str, ...]) -> Path | 
 def missing(domain: str) -> str:
     """How one gets a set that is not there."""
     if domain in PUBLISHED:
-        return f"downloaded on first use, or get {PUBLISHED[domain].url}t10k-images-idx3-ubyte.gz and t10k-labels"
+        files = [f"{stem}.gz" for stem in PUBLISHED[domain].md5]
+        test = " and ".join(name for name in files if name.startswith("t10k"))
+        train = " and ".join(name for name in files if name.startswith("train"))
+        return f"downloaded on first use, or get {PUBLISHED[domain].url}{test} (data.full=true: {train} too)"
     return f"get {ARCHIVES[domain]}, unpack it, and set paths.data to the folder that has it."
 
 

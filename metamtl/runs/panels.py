@@ -23,12 +23,14 @@ _WINDOWS = 40  # the mean curve of training averages over a window of 1/40 of th
 Lines = Sequence[Mapping[str, Any]]
 
 
-def add_legend(figure: Figure, axes: Iterable[Axes]) -> None:
+def add_legend(figure: Figure, axes: Iterable[Axes], columns: int = 5) -> None:
     """One legend below all panels, in which nothing stands twice."""
     handles = {
         label: handle for panel in axes for handle, label in zip(*panel.get_legend_handles_labels(), strict=True)
     }
-    figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=5, frameon=False, fontsize=9)
+    figure.legend(
+        handles.values(), handles.keys(), loc="outside lower center", ncols=columns, frameon=False, fontsize=9
+    )
 
 
 def tested_in_words(metric: str, summary: Summary) -> str:
@@ -44,9 +46,10 @@ def draw_panel(panel: Axes, metric: str, lines: Lines, summary: Summary | None, 
     panel.plot(steps, train, color=_TRAIN, linewidth=0.6, alpha=0.45)
     window = max(1, len(train) // _WINDOWS)
     if train.size:
-        panel.plot(
-            steps[window // 2 :][: len(train) - window + 1], _means(train, window), color=_TRAIN, label="training"
-        )
+        means = _means(train, window)
+        marker = "s" if len(means) == 1 else ""  # a line through one point is not seen
+        middles = steps[window // 2 :][: len(means)]
+        panel.plot(middles, means, color=_TRAIN, marker=marker, markersize=3.5, label="training")
     val_steps, val = _series(lines, f"val/{metric}")
     if val.size:
         panel.plot(val_steps, val, color=_VAL, linewidth=1.4, marker="o", markersize=3.5, label="validation")
@@ -73,7 +76,7 @@ def _draw_best(panel: Axes, metric: str, steps: np.ndarray, values: np.ndarray, 
 
 
 def _dress(panel: Axes, metric: str, values: np.ndarray) -> None:
-    from matplotlib.ticker import FuncFormatter, PercentFormatter
+    from matplotlib.ticker import FuncFormatter, MaxNLocator, PercentFormatter
 
     finite = values[np.isfinite(values)]
     if (
@@ -86,6 +89,7 @@ def _dress(panel: Axes, metric: str, values: np.ndarray) -> None:
         panel.yaxis.set_major_formatter(FuncFormatter(lambda loss, _: f"{loss:g}"))
     if in_percent(metric):
         panel.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=None))
+    panel.xaxis.set_major_locator(MaxNLocator("auto", steps=[1, 2, 5, 10], integer=True, min_n_ticks=1))
     panel.xaxis.set_major_formatter(FuncFormatter(lambda step, _: f"{step:,.0f}"))
     panel.set_title(metric, loc="left", fontsize=10, color=INK)
     panel.set_xlabel("outer updates", fontsize=9, color=INK)

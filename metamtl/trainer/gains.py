@@ -167,9 +167,10 @@ def _said(record: Mapping[str, Any]) -> str:
     said += f", untrained {record['random_init']['mean']:.4f}"
     if "labels" in record:
         reach = record["labels"]["reach"]
+        counts = {which: "never" if reach[which] is None else reach[which] for which in KINDS}
         held = ", ".join(str(point["val_labels"]) for point in record["labels"]["curve"])
         said += (
-            f"; labels to reach {reach['figure']:.4f}: {reach['transfer']} with transfer, {reach['scratch']} without "
+            f"; labels to reach {reach['figure']:.4f}: {counts['transfer']} with transfer, {counts['scratch']} without "
             f"(weights selected on {held} validation labels)"
         )
     return said

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import re
 from pathlib import Path
 from typing import Any
 
@@ -113,6 +114,12 @@ def test_one_permutation_for_all_pictures(paths: DataPaths) -> None:
 def test_files_without_a_published_sum_are_asked_for(tmp_path: Path, domain: str) -> None:
     with pytest.raises(UsageError, match=rf"data\.domain={domain} needs .* get https://archive\.ics\.uci\.edu"):
         opened(DataPaths(tmp_path, tmp_path), domain=domain)
+
+
+@pytest.mark.parametrize("domain", ["mnist", "fashion_mnist"])
+def test_the_files_that_one_is_told_to_get_are_those_that_are_published(domain: str) -> None:
+    named = re.findall(r"(?:t10k|train)[\w.-]+", digit_files.missing(domain))
+    assert sorted(named) == sorted(f"{stem}.gz" for stem in digit_files.PUBLISHED[domain].md5)
 
 
 def test_mnist_that_is_nowhere_is_downloaded_by_its_sum(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

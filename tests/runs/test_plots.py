@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from metamtl.runs import family_plots
+from metamtl.runs import family_plots, plots
 from metamtl.runs.folder import RunFolder
 from metamtl.runs.metrics import MetricStream
 from metamtl.runs.plots import plot_curves
@@ -57,6 +57,24 @@ def test_a_run_of_one_step_and_one_of_nothing_finite_are_drawn(run: RunFolder) -
         assert plot_curves(run) is not None
         stream.write(1, "val", {"val/mse": math.inf})
         assert plot_curves(run) is not None
+
+
+@pytest.mark.parametrize(("steps", "wanted"), [([4], ["4"]), ([4, 5, 6, 7], ["4", "5", "6", "7"])])
+def test_a_short_run_shows_every_point_over_whole_steps(
+    run: RunFolder, monkeypatch: pytest.MonkeyPatch, steps: list[int], wanted: list[str]
+) -> None:
+    figures: list[Any] = []
+    monkeypatch.setattr(plots, "write_png", lambda figure, target: figures.append(figure))
+    with MetricStream(run.metrics_file) as stream:
+        for step in steps:
+            stream.write(step, "train", {"train/loss": 1 / step})
+        plot_curves(run)
+    (panel,) = figures[0].axes
+    figures[0].canvas.draw()
+    low, high = panel.get_xlim()
+    assert [tick.get_text() for tick in panel.get_xticklabels() if low <= tick.get_position()[0] <= high] == wanted
+    (training,) = (line for line in panel.lines if line.get_label() == "training")
+    assert training.get_marker() == ("s" if len(steps) == 1 else "")
 
 
 def _families(run: RunFolder, names: list[str]) -> Path:

@@ -95,6 +95,15 @@ def test_labels_to_reach_is_the_smallest_budget_that_does() -> None:
     assert labels_to_reach(curve, 0.35, "scratch", lower=True) == 10
 
 
+def test_a_figure_that_is_not_reached_is_said_in_words() -> None:
+    some = {"mean": 0.5, "ci95": 0.1, "episodes": 9}
+    reach = {"figure": 0.55, "transfer": None, "scratch": 50}
+    record = {"improvement": some, "transfer_ratio": 1.0, "metric": "accuracy", "random_init": some}
+    labels = {"curve": [{"val_labels": 50}], "reach": reach}
+    said = gains._said({**record, "source_only": None, "source_only_note": "several sources", "labels": labels})
+    assert "labels to reach 0.5500: never with transfer, 50 without" in said
+
+
 def test_fewer_labels_are_even_and_within_more() -> None:
     y = np.array([0] * 50 + [1] * 30 + [2] * 20)
     splits: dict[Any, Any] = {"train": np.arange(100), "val": np.arange(10, 40), "test": np.arange(0)}
