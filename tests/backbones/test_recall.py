@@ -224,10 +224,8 @@ def test_later_generations_learn_over_the_encoder_as_it_was(saved: Path, tmp_pat
     assert torch.isfinite(loss)
 
 
-def test_la_maml_learns_no_rates_of_the_encoder(
-    saved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("metamtl.build._refuse_new_tasks", lambda *given: None)  # these sentences stand for labelled ones
+def test_la_maml_learns_no_rates_of_the_encoder(saved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("metamtl.build._refuse_new_tasks", lambda *given: None)  # they stand for labelled ones
     learner = parts_of(saved, tmp_path, "algo=lamaml", "backbone.projection=4").learner
     trained = [weight for weight in learner.parameters() if weight.requires_grad]
     assert sum(weight.numel() for weight in trained) == 2 * sum(
