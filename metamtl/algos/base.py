@@ -57,6 +57,11 @@ class Learner(nn.Module, ABC):
     stage: str = ""
     progress: float = 0.0
 
+    @classmethod
+    def option(cls) -> str:
+        """The name of the method's option, which its file has."""
+        return cls.__module__.rpartition(".")[2]
+
     def __init__(self, *, backbone: nn.Module, family: Family, norm: NormKind) -> None:
         super().__init__()
         self.family = family

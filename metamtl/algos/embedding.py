@@ -46,7 +46,7 @@ class EmbeddingLearner(Learner):
     labels_numbers: ClassVar[bool] = False
 
     def __init__(self, **context: Any) -> None:
-        family, name = context["family"], type(self).__module__.rpartition(".")[2]
+        family, name = context["family"], self.option()
         if isinstance(family, Tagging) and not self.labels_words:
             raise UsageError(f"algo={name} compares whole examples, not words: take protonet, baseline or maml.")
         if family.targets and not self.labels_numbers:

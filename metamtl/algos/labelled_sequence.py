@@ -31,8 +31,7 @@ class SequenceLearner(Learner):
     def build_network(self, backbone: nn.Module, norm: NormKind) -> Network:
         """The backbone without a head; UsageError where labels are no classes."""
         if not isinstance(self.family, Classification):
-            name = type(self).__module__.rpartition(".")[2]
-            raise UsageError(f"algo={name} reads labels as classes; for regression use algo=cnp or algo=maml.")
+            raise UsageError(f"algo={self.option()} reads labels as classes; for regression use algo=cnp or algo=maml.")
         return Network(backbone, None, norm)
 
     @abstractmethod

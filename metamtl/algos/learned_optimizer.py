@@ -40,7 +40,7 @@ class LearnedOptimizer(InnerLoop):
     `initial_lr` is what the input gate gives before it has learnt, the rate of plain gradient descent.
     """
 
-    def __init__(self, *, units: int, initial_lr: float = 0.011, **options: Any) -> None:
+    def __init__(self, *, units: int, initial_lr: float, **options: Any) -> None:
         super().__init__(order="first", adapt="all", **options)
         self.units = units
         self.lstm = nn.Linear(4 + units, 4 * units)

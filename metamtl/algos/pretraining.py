@@ -17,9 +17,8 @@ class Pretrained(EmbeddingLearner):
     def build_network(self, backbone: nn.Module, norm: NormKind) -> Network:
         """The backbone under a classifier of all meta-train classes."""
         if self.family.classes == 0:
-            name = type(self).__module__.rpartition(".")[2]
             raise UsageError(
-                f"algo={name} pre-trains a classifier of meta-train classes, of which {self.family.name} has none: "
+                f"algo={self.option()} pre-trains a classifier of meta-train classes, of which {self.family.name} has none: "
                 "take algo=protonet or maml, on ordinary labelled examples joint."
             )
         return Network(backbone, self.classifier(backbone.features, self.family.classes), norm)  # type: ignore[arg-type]

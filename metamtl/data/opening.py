@@ -49,4 +49,6 @@ def _too_few_outside(source: Source, split: Split, count: int) -> list[str]:
     """A sentence where a test is to be given more examples of no class than there are."""
     pool = source.outside(split) if count else None
     has = 0 if pool is None else len(pool)
-    return [f"eval.outside={count}: {source.name} has {has or 'none'} of no class in its {split} split."][: count > has]
+    if has >= count:
+        return []
+    return [f"eval.outside={count}: {source.name} has {has or 'none'} of no class in its {split} split."]

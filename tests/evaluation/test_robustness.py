@@ -14,6 +14,7 @@ from torch import Tensor
 
 from metamtl.build import Parts
 from metamtl.config.compose import compose
+from metamtl.data.examples import ExampleSource
 from metamtl.data.source import IntArray
 from metamtl.data.task import Examples
 from metamtl.engine.world import World
@@ -99,7 +100,8 @@ def test_the_first_point_is_the_test_itself_and_the_others_are_of_the_same_tasks
 def test_examples_are_drawn_from_the_whole_split(monkeypatch: pytest.MonkeyPatch) -> None:
     """Files may list them class by class; `eval.seed` draws, and a count beyond the split takes all."""
     parts, seen = built("algo=joint", "data=digits", "backbone.hidden=[8]").first, []
-    every = parts.source.items("test").tolist()  # type: ignore[attr-defined]
+    assert isinstance(parts.source, ExampleSource)
+    every = parts.source.items("test").tolist()
     monkeypatch.setattr(robustness, "_disturbances", lambda parts: [])
 
     def heard(parts: Parts, items: IntArray, inputs: Any) -> dict[str, Tensor]:
