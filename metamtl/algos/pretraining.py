@@ -18,8 +18,8 @@ class Pretrained(EmbeddingLearner):
         """The backbone under a classifier of all meta-train classes."""
         if self.family.classes == 0:
             raise UsageError(
-                f"algo={self.option()} pre-trains a classifier of meta-train classes, of which {self.family.name} has none: "
-                "take algo=protonet or maml, on ordinary labelled examples joint."
+                f"algo={self.option()} pre-trains a classifier of meta-train classes, of which {self.family.name} has "
+                "none: take algo=protonet or maml, on ordinary labelled examples joint."
             )
         return Network(backbone, self.classifier(backbone.features, self.family.classes), norm)  # type: ignore[arg-type]
 
