@@ -19,6 +19,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from metamtl.config import overrides as lines
+from metamtl.config.candidates import left_to_choose
 from metamtl.config.checks import not_as_wanted, settle, unknown
 from metamtl.config.families import compose_families, of_experiment
 from metamtl.config.keys import Keys, keys_of
@@ -126,7 +127,8 @@ def _settle(
         return {}, [problem for problem in found if "${" not in problem] or [as_sentence(error)]
     keys = keys_of(library, plain, choices)
     settled, problems = settle(plain, keys, typed, added)
-    return settled, problems + wrong_names(plain, keys, library, typed)
+    problems += wrong_names(plain, keys, library, typed)
+    return settled if problems else left_to_choose(settled, parsed), problems
 
 
 def merge(config: Mapping[str, Any], overrides: Sequence[str], allowed: Collection[str]) -> dict[str, Any]:
@@ -146,7 +148,7 @@ def merge(config: Mapping[str, Any], overrides: Sequence[str], allowed: Collecti
         problems += impossible_tasks(merged, data)
     if problems:
         raise UsageError(*dict.fromkeys(problems))
-    return merged
+    return left_to_choose(merged, parsed)
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from metamtl.build import Parts, build_parts
-from metamtl.config.compose import compose
+from metamtl.config.compose import compose, merge
 from metamtl.data.opening import open_source
 from metamtl.engine.world import World
 from metamtl.errors import UsageError
@@ -91,3 +91,27 @@ def test_candidates_have_the_types_of_their_keys() -> None:
     config = compose(["algo=maml", "data=sinusoid", "+eval.choose.test_lr=[1,null]", "+eval.choose.test_steps=[1e1]"])
     assert config["eval"]["choose"] == {"test_lr": [1.0, None], "test_steps": [10]}
     assert isinstance(config["eval"]["choose"]["test_steps"][0], int)
+
+
+RECIPE = "experiment=omniglot/maml_5w1s"  # it brings candidates for test_steps and test_lr
+
+
+@pytest.mark.parametrize(
+    ("typed", "left"),
+    [
+        ("algo.test_lr=0.3", ["test_steps"]),
+        ("eval.choose={}", []),
+        ("eval.choose={test_lr: [0.3]}", ["test_lr"]),
+        ("algo.inner_lr=0.3", ["test_lr", "test_steps"]),
+    ],
+)
+def test_what_is_typed_is_not_chosen(typed: str, left: list[str]) -> None:
+    recipe = compose([RECIPE])
+    assert sorted(recipe["eval"]["choose"]) == ["test_lr", "test_steps"]
+    assert sorted(compose([RECIPE, typed])["eval"]["choose"]) == left
+    assert sorted(merge(recipe, [typed], ["algo", "eval"])["eval"]["choose"]) == left
+
+
+def test_candidates_that_are_typed_stand_beside_a_value() -> None:
+    both = ["algo.test_lr=0.3", "eval.choose.test_lr=[0.1,0.2]"]
+    assert compose([RECIPE, *both])["eval"]["choose"]["test_lr"] == [0.1, 0.2]
