@@ -15,8 +15,8 @@ MAP = CHOOSE.rstrip(".")
 def left_to_choose(config: Mapping[str, Any], typed: Sequence[Override]) -> dict[str, Any]:
     """`config` (settled) whose `eval.choose` is what the user meant.
 
-    An experiment brings candidates. A key of `algo` that the user gave a value has none of them, and a map of candidates
-    that he typed stands in their place, where Hydra joins the two.
+    An experiment brings candidates. A key of `algo` that the user gave a value has none of them, and a map of
+    candidates that was typed stands in their place, where Hydra joins the two.
     """
     names: set[str] = {override.key_or_group for override in typed}
     maps = [override.value() for override in typed if override.key_or_group == MAP and not override.is_delete()]
