@@ -3,8 +3,10 @@
 Zintgraf, Shiarlis, Kurin, Hofmann & Whiteson (2019), Fast Context Adaptation via Meta-Learning, ICML, algorithm 1:
 phi starts from zero for every task and takes the inner gradient steps (equation 4); the weights theta are met by the
 outer update alone. The context conditions one layer, after its normalisation, which would take a shift of all
-examples out again: `film` scales and shifts its channels (section 3.4, Perez et al. 2018), `shift` adds a linear map of
-phi, which is what concatenating phi to the input of a linear layer does (section 3.3).
+examples out again: `film` scales and shifts its channels by linear maps of phi with a bias (section 3.4, Perez et al.
+2018), `shift` adds a linear map of phi, which is what concatenating phi to the input of a linear layer does (section
+3.3). As in the authors' code the scale starts from the bias of a linear layer, near zero, so that a step at a rate of 1
+changes it much; around a scale of one the same step changes next to nothing.
 """
 
 from __future__ import annotations
@@ -34,14 +36,15 @@ class Conditioned(nn.Module):
     def __init__(self, norm: nn.Module, channels: int, context: int, conditioning: Conditioning) -> None:
         super().__init__()
         self.norm = norm
-        self.shift = nn.Linear(context, channels, bias=False)
-        self.scale = nn.Linear(context, channels, bias=False) if conditioning == "film" else None
+        film = conditioning == "film"
+        self.shift = nn.Linear(context, channels, bias=film)
+        self.scale = nn.Linear(context, channels) if film else None
         self.register_buffer("context", torch.zeros(context), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """X normalised, then scaled by 1 + A phi and shifted by B phi; a context of zero changes nothing."""
+        """X normalised, then scaled by A phi + a (`shift`: by 1) and shifted by B phi + b (`shift`: B phi)."""
         normal, shift = self.norm(x), self.shift(self.context)
-        scale = torch.ones_like(shift) if self.scale is None else 1 + self.scale(self.context)
+        scale = torch.ones_like(shift) if self.scale is None else self.scale(self.context)
         return scaled_and_shifted(normal, scale, shift)
 
 

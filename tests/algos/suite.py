@@ -61,7 +61,7 @@ TRIALS = {
     # one hidden layer would have both to tell signal from noise and to change with the task
     "boil": Trial({"hidden": [32, 32]}),
     # some scales and shifts under a head that no task changes say little of which class is which
-    "cavia": Trial({"hidden": [64], "inner_lr": 1.0, "inner_steps": 5}, 0.55),
+    "cavia": Trial({"hidden": [64], "inner_steps": 5}, 0.65),
     # fewer steps of both loops take less time, and its directions are tested on their own
     "imaml": Trial({"inner_steps": 8, "cg_steps": 3}),
     # its LSTM runs once for every weight, as do the next one's makers of fast weights, which is most of their time

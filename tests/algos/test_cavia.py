@@ -52,8 +52,9 @@ def test_film_scales_and_shifts_after_the_norm() -> None:
     phi = torch.tensor([0.5, -1.0], dtype=torch.float64)
     maps = learner.network.backbone.blocks[0](x)  # type: ignore[index, operator]
     normal = learner.network.backbone.blocks[1][1].norm(learner.network.backbone.blocks[1][0](maps))  # type: ignore[index, operator]
-    scale, shift = (weights[f"backbone.blocks.1.1.{part}.weight"] @ phi for part in ("scale", "shift"))
-    wanted = F.max_pool2d(normal * (1 + scale.view(-1, 1, 1)) + shift.view(-1, 1, 1), 2).relu().flatten(1)
+    of = "backbone.blocks.1.1"
+    scale, shift = (weights[f"{of}.{part}.weight"] @ phi + weights[f"{of}.{part}.bias"] for part in ("scale", "shift"))
+    wanted = F.max_pool2d(normal * scale.view(-1, 1, 1) + shift.view(-1, 1, 1), 2).relu().flatten(1)
     found = learner.network.support(x, {"backbone.blocks.1.1.context": phi}, head=False)
     torch.testing.assert_close(found, wanted)
 
