@@ -66,13 +66,19 @@ class CNP(EmbeddingLearner):
         return Normal(mean, deviation, validate_args=False)
 
     def outer_loss(self, task: Task) -> tuple[Tensor, Tensor]:
-        """Minus the mean log-likelihood of the queries' targets (equation 4), and the means; else the family's loss."""
+        """Minus the mean log-likelihood of all targets, the context's among them (equation 4), and the queries' means.
+
+        Else the family's loss.
+        """
         if not self.targets:
             return super().outer_loss(task)
         support, query = self.embedded(task)
-        found = self.gaussian(self.fitted(support, task.support.labels, 0), query)
-        likelihood: Tensor = found.log_prob(task.query.labels)  # type: ignore[no-untyped-call]
-        return -likelihood.mean(), found.mean
+        rule = self.fitted(support, task.support.labels, 0)
+        found = self.gaussian(rule, torch.cat([support, query]))
+        likelihood: Tensor = found.log_prob(  # type: ignore[no-untyped-call]
+            torch.cat([task.support.labels, task.query.labels])
+        )
+        return -likelihood.mean(), found.mean[size(support) :]
 
 
 def _layers(inputs: int, hidden: int, outputs: int) -> nn.Sequential:

@@ -3,7 +3,7 @@
 Ye, Hu, Zhan & Sha (2020), Few-Shot Learning via Embedding Adaptation with Set-to-Set Functions, CVPR: pre-training as
 a classifier (section 3.3), prototypes through a transformer (section 4.1, equations 5 to 7), and a contrastive term
 that draws the examples of a class to their own adapted centre (section 4.2, equation 8). Of the authors' transformer
-the dropout is left out.
+the dropout is left out, and one rate trains it and the embedding, which they train at a tenth of its rate.
 """
 
 from __future__ import annotations

@@ -4,7 +4,8 @@ Rusu, Rao, Sygnowski, Vinyals, Pascanu, Osindero & Hadsell (2019), Meta-Learning
 ICLR, algorithm 1. A relation network over pairs of support examples gives each class a distribution of codes
 (equations 1 and 2), a decoder turns a code into the class's weights (equations 3 and 4, here their mean alone), and
 gradient steps change the codes, then the weights. The paper works on features of a fixed, pre-trained network; here
-they are learned jointly. Codes are drawn in training, and the means of their distributions are taken at test.
+they are learned jointly, and the dropout and the L2 penalty of the paper's search are left out. Codes are drawn in
+training, and the means of their distributions are taken at test.
 """
 
 from __future__ import annotations

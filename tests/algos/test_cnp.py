@@ -42,12 +42,15 @@ def test_a_points_own_embedding_enters_the_mean() -> None:
     torch.testing.assert_close(learner.fit(features, y, 0), each.mean(0))
 
 
-def test_the_loss_is_the_gaussians_likelihood() -> None:
+def test_the_loss_is_the_gaussians_likelihood_of_all_points() -> None:
+    """Equation 4 asks for the context's targets as well as for the queries'."""
     learner, task = cnp(family=LINES), lines(1).single()
     loss, mean = learner.outer_loss(task)
-    found = learner.gaussian(learner.adapt(task.support).rule, learner.network.query(task.query.x, head=False))
+    assert isinstance(task.support.x, Tensor) and isinstance(task.query.x, Tensor)
+    features = learner.network.query(torch.cat([task.support.x, task.query.x]), head=False)
+    found = learner.gaussian(learner.adapt(task.support).rule, features)
     assert (found.stddev > 0.1).all()
-    z = (task.query.labels - mean) / found.stddev
+    z = (torch.cat([task.support.labels, task.query.labels]) - found.mean) / found.stddev
     wanted = (0.5 * z.square() + found.stddev.log() + 0.5 * math.log(2 * math.pi)).mean()
     torch.testing.assert_close(loss, wanted)
     torch.testing.assert_close(mean, learner.predict(learner.adapt(task.support), task.query.x))
