@@ -59,7 +59,7 @@ TINY = {
 # learners that meet the tiny problem in another setting, or learn less of it in as many updates
 TRIALS = {
     # one hidden layer would have both to tell signal from noise and to change with the task
-    "boil": Trial({"hidden": [32, 32]}),
+    "boil": Trial({"hidden": [32, 32], "inner_steps": 5}),
     # some scales and shifts under a head that no task changes say little of which class is which
     "cavia": Trial({"hidden": [64], "inner_steps": 5}, 0.65),
     # fewer steps of both loops take less time, and its directions are tested on their own
