@@ -75,6 +75,46 @@ def test_the_outer_loss_has_its_penalties() -> None:
         torch.testing.assert_close(more, term)
 
 
+def test_the_outer_gradient_passes_through_the_inner_steps() -> None:
+    """By finite differences of the encoder, whose slope without the inner steps' own derivative is another."""
+    learner = leo(code=4, code_steps=3, weight_steps=3, code_lr=0.5, weight_lr=0.5)
+    for number in (1, 3):
+        learner.relation[number] = torch.nn.Tanh()  # a difference across a kink is no slope
+    features, labels = a_support_set(learner)
+    weight = learner.encoder.weight
+    along = torch.randn(weight.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+
+    def loss() -> Tensor:
+        return F.cross_entropy(features.flip(1) @ learner.fit(features, labels, 5).T, labels)
+
+    found = (torch.autograd.grad(loss(), weight)[0] * along).sum()
+    with torch.no_grad():
+        start, values = weight.clone(), []
+        for step in (1e-5, -1e-5):
+            weight.copy_(start + step * along)
+            values.append(loss())
+    torch.testing.assert_close(found, (values[0] - values[1]) / 2e-5, rtol=1e-6, atol=1e-10)
+
+
+def test_the_code_penalty_draws_the_first_codes_to_the_last() -> None:
+    """Equation 6: the codes after their steps are constants of it, so it says nothing to these steps' rate."""
+    options = {"code": 4, "divergence": 0.0, "orthogonality": 0.0}
+    task, gradients = Blobs((12,)).tasks(1).single(), []
+    for code_penalty in (0.0, 1.0):
+        learner = leo(**options, code_penalty=code_penalty)
+        learner.outer_loss(task)[0].backward()  # type: ignore[no-untyped-call]
+        gradients.append({name: w.grad for name, w in learner.named_parameters() if w.grad is not None})
+    added = {name: gradients[1][name] - g for name, g in gradients[0].items()}
+    support, _ = learner.embedded(task)
+    found = learner.solve(support, task.support.labels, 5, mix(task.number, 0))
+    apart = (found.first - found.last.detach()).square().mean()
+    (wanted,) = torch.autograd.grad(apart, learner.encoder.weight)
+    assert float(wanted.abs().max()) > 1e-4
+    torch.testing.assert_close(added["encoder.weight"], wanted, rtol=1e-6, atol=1e-9)
+    for name in ("code_lr", "decoder.weight"):
+        torch.testing.assert_close(added[name], torch.zeros_like(added[name]), rtol=0, atol=1e-12)
+
+
 def test_codes_are_drawn_in_training_alone_and_for_each_task() -> None:
     learner, batch = leo(), Blobs((12,)).tasks(2)
     task = batch.task(0)
