@@ -88,6 +88,28 @@ def test_full_context_sees_the_whole_support_set_in_its_order() -> None:
     torch.testing.assert_close(one_by_one, f)
 
 
+def test_full_context_is_added_to_what_an_example_is_by_itself() -> None:
+    """Appendix A.1, equations 3 to 6, query by query, and A.2, step by step: both with their skip connections."""
+    torch.manual_seed(0)
+    context, features, queries = FullContext(4, read_steps=3).double(), drawn(6, 4), drawn(2, 4, seed=1)
+    g = features.clone()
+    for cell, places in ((context.forwards, range(6)), (context.backwards, reversed(range(6)))):
+        hidden = memory = torch.zeros(1, 4, dtype=torch.float64)
+        for place in places:
+            hidden, memory = cell(features[place : place + 1], hidden, memory)
+            g[place] = g[place] + hidden[0]
+    torch.testing.assert_close(context.support(features), g)
+    for query, found in zip(queries, context.queries(queries, g), strict=True):
+        h, memory = query, torch.zeros(1, 4, dtype=torch.float64)
+        for _ in range(3):
+            weights = torch.stack([h @ one for one in g]).exp()
+            read = sum((weight * one for weight, one in zip(weights, g, strict=True)), torch.zeros_like(h))
+            seen = torch.cat([h, read / weights.sum()]).unsqueeze(0)
+            state, memory = context.reader(query.unsqueeze(0), seen, memory)
+            h = state[0] + query
+        torch.testing.assert_close(found, h)
+
+
 def test_full_context_learns_and_runs_alike_vectorised() -> None:
     learner, batch = matching(full_context=True, read_steps=2), Blobs((12,)).tasks(3, shots=2)
     loop, vectorised = (engine_of(learner, how).meta_gradient([batch]) for how in ("loop", "vmap"))
