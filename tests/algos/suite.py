@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -278,29 +278,38 @@ class Sentences:
         return Examples(x, y, self.ways + 1)
 
 
-def update(engine: Engine, stream: str, drawn: Blobs | Sentences, step: int, tasks: int = 4) -> Update:
+class Episodes(Protocol):
+    """Problems that give tasks."""
+
+    def tasks(self, count: int, shots: int = ..., queries: int = ..., train: bool = ...) -> TaskBatch:
+        """Tasks of meta-train classes, or of new ones."""
+
+
+def update(engine: Engine, stream: str, drawn: Episodes, step: int, tasks: int = 4) -> Update:
     """One update's sums, from the stream that a stage asks for."""
     if stream == "episodes":
         return engine.meta_gradient([drawn.tasks(tasks)])
     if stream == "pairs":
         assert isinstance(drawn, Blobs)
         return engine.minibatch_gradient(drawn.pairs(), step)
+    assert isinstance(drawn, Blobs | Sentences)
     return engine.minibatch_gradient(drawn.minibatch(), step)
 
 
-def learn(learner: Learner, blobs: Blobs | Sentences, steps: int, rate: float) -> None:
-    """Meta-trains on blobs by Adam, stage by stage."""
+def learn(learner: Learner, problem: Episodes, steps: int, rate: float, tasks: int = 4) -> None:
+    """Meta-trains by Adam, stage by stage, all weights but those that want no gradient."""
     engine = engine_of(learner.train())
     for stage in learner.stages:
-        optimizer = torch.optim.Adam(learner.parameters(), lr=rate)
+        weights = {name: weight for name, weight in learner.named_parameters() if weight.requires_grad}
+        optimizer = torch.optim.Adam(weights.values(), lr=rate)
         for step in range(steps):
-            found = update(engine, stage.stream, blobs, step)
-            for name, weight in learner.named_parameters():
+            found = update(engine, stage.stream, problem, step, tasks)
+            for name, weight in weights.items():
                 weight.grad = found.gradient[name] / found.tasks
             optimizer.step()
 
 
-def figures_of_new_classes(learner: Learner, blobs: Blobs | Sentences, tasks: int = 40) -> Figures:
+def figures_of_new_classes(learner: Learner, blobs: Episodes, tasks: int = 40) -> Figures:
     """Figures of new classes in the test phase."""
     learner.eval()
     return engine_of(learner).evaluate([blobs.tasks(tasks, train=False)])

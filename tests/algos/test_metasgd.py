@@ -49,21 +49,10 @@ def test_learning_the_rates_is_worth_something() -> None:
     def loss(learned: bool) -> float:
         learner, blobs = metasgd(initial_lr=[0.01, 0.01]), Blobs((12,))
         learner.rates.requires_grad_(learned)
-        learn_all(learner, blobs)
+        learn(learner, blobs, steps=20, rate=1e-2)
         return float(figures_of_new_classes(learner, blobs)["loss"].mean())
 
     assert loss(True) < loss(False) - 0.02
-
-
-def learn_all(learner: MetaSGD, blobs: Blobs) -> None:
-    engine = engine_of(learner.train())
-    weights = {name: weight for name, weight in learner.named_parameters() if weight.requires_grad}
-    optimizer = torch.optim.Adam(weights.values(), lr=1e-2)
-    for _ in range(20):
-        found = engine.meta_gradient([blobs.tasks(4)])
-        for name, weight in weights.items():
-            weight.grad = found.gradient[name] / found.tasks
-        optimizer.step()
 
 
 def test_a_range_has_two_ends() -> None:
