@@ -5,7 +5,7 @@ A new method is tested as soon as conf/algo holds its option.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from types import MappingProxyType
@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from metamtl.algos.base import Learner
+from metamtl.algos.base import Learner, Stage
 from metamtl.config.compose import compose
 from metamtl.config.library import Library
 from metamtl.data.family import Classification, Family
@@ -50,6 +50,18 @@ TAGGERS = {
 ORDINARY = {"joint", "lamaml"}
 OFFERED = Library.load().groups["algo"]
 NAMES = tuple(sorted(OFFERED.keys() - ORDINARY))
+# options that make another method of one, as they are typed: each is put through the same properties
+VARIANTS = (
+    "anil head_init=prototype",
+    "cavia conditioning=shift",
+    "maml head_init=prototype",
+    "mamlpp head_init=prototype",
+    "mann protocol=sequential",
+    "matching full_context=true",
+    "metaoptnet head=ridge",
+    "rfs generations=1",
+)
+EVERY = (*NAMES, *VARIANTS)
 TINY = {
     "mlp": (12,),
     "conv4": (1, 8, 8),
@@ -101,27 +113,44 @@ BLIND = {"chance": "its outputs are equal"}
 CODED = {"mann": "its controller reads labels", "snail": "its tokens hold labels"}
 # learners that read the support set as a sequence; in training its order is that of the task's number
 ORDERED = {
+    "matching full_context=true": "LSTMs embed its examples one after another",
     "mann": "what is in its memory depends on what was written when",
     "metanet": "an LSTM reads the examples' gradients one after another",
     "snail": "its convolutions and attention are causal",
 }
 # learners whose meta-gradient has a second order even over a linear model under a linear loss
 NOT_FLAT = {
+    **{name: "of a linear model it learns nothing" for name in VARIANTS if "head_init=prototype" in name},
     "boil": "a linear model is all head, which its inner loop leaves alone",
     "cavia": "its context multiplies the weights of the layer that it conditions",
     "mmaml": "a linear model has no layer for it to modulate",
 }
+# learners whose head is not the network's own before its first step
+MADE = {name: "class means make its head" for name in VARIANTS if "head_init=prototype" in name}
+# learners that a batch of tasks of other shots does not join: the test of a run has one number of them
+FIXED = {"mann protocol=sequential": "it reports as many accuracies as a class has presentations"}
+
+
+def option_of(name: str) -> str:
+    """The method's option, of a variant too."""
+    return name.split()[0]
+
+
+def listed(name: str, table: Container[str]) -> bool:
+    """Whether a table has the learner, or the one that it is a variant of."""
+    return name in table or option_of(name) in table
 
 
 @cache
 def config_of(name: str, backbone: str) -> Mapping[str, Any]:
-    """The learner's own defaults over a tiny network."""
+    """The learner's own defaults, but for a variant's options, over a tiny network."""
     small = {
         "mlp": ["backbone.hidden=[32]"],
         "conv4": ["backbone.width=8", "backbone.blocks=2"],
         "text": ["backbone.vocabulary=60", "backbone.width=16", "backbone.blocks=0"],
     }
-    return compose([f"algo={name}", "data=glyphs", f"backbone={backbone}", *small[backbone]])
+    options = [f"algo.{option}" for option in name.split()[1:]]
+    return compose([f"algo={option_of(name)}", *options, "data=glyphs", f"backbone={backbone}", *small[backbone]])
 
 
 def options_of(name: str) -> Mapping[str, Any]:
@@ -129,12 +158,15 @@ def options_of(name: str) -> Mapping[str, Any]:
     return options
 
 
-def names_with(*options: str, except_for: Mapping[str, str] = MappingProxyType({})) -> list[str]:
+def names_with(
+    *options: str, except_for: Mapping[str, str] = MappingProxyType({}), among: Sequence[str] = NAMES
+) -> list[str]:
     """The learners that have these options, but for those excepted, each with its reason.
 
     Their files are asked: composing them all would take longer than reading every test.
     """
-    return [name for name in NAMES if OFFERED[name].raw["algo"].keys() >= set(options) and name not in except_for]
+    having = [name for name in among if OFFERED[option_of(name)].raw["algo"].keys() >= set(options)]
+    return [name for name in having if not listed(name, except_for)]
 
 
 def at_rate(name: str, rate: float) -> dict[str, Any]:
@@ -278,6 +310,12 @@ class Sentences:
         return Examples(x, y, self.ways + 1)
 
 
+def begin(learner: Learner, stage: Stage) -> None:
+    """What the trainer tells a learner before the first update of a stage."""
+    learner.begin_stage(stage.name)
+    learner.stage = stage.name
+
+
 class Episodes(Protocol):
     """Problems that give tasks."""
 
@@ -300,6 +338,7 @@ def learn(learner: Learner, problem: Episodes, steps: int, rate: float, tasks: i
     """Meta-trains by Adam, stage by stage, all weights but those that want no gradient."""
     engine = engine_of(learner.train())
     for stage in learner.stages:
+        begin(learner, stage)
         weights = {name: weight for name, weight in learner.named_parameters() if weight.requires_grad}
         optimizer = torch.optim.Adam(weights.values(), lr=rate)
         for step in range(steps):

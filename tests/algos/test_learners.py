@@ -17,6 +17,9 @@ from metamtl.engine.update import Update
 from tests.algos.suite import (
     BLIND,
     CODED,
+    EVERY,
+    FIXED,
+    MADE,
     NAMES,
     NOT_FLAT,
     ORDERED,
@@ -30,19 +33,22 @@ from tests.algos.suite import (
     Blobs,
     Trial,
     at_rate,
+    begin,
     engine_of,
     figures_of_new_classes,
     learn,
+    listed,
     make,
     names_with,
+    option_of,
     options_of,
     outputs_of,
     update,
 )
 
 NORMS: tuple[NormKind, ...] = ("batch", "running", "group", "none")
-every_learner = pytest.mark.parametrize("name", NAMES)
-every_trained_learner = pytest.mark.parametrize("name", [name for name in NAMES if name not in UNTRAINED])
+every_learner = pytest.mark.parametrize("name", EVERY)
+every_trained_learner = pytest.mark.parametrize("name", [name for name in EVERY if name not in UNTRAINED])
 every_norm = pytest.mark.parametrize("norm", NORMS)
 
 
@@ -71,7 +77,7 @@ def test_the_learners_of_this_issue_are_among_them() -> None:
 def test_it_is_built_from_its_config_and_says_what_it_does(name: str) -> None:
     learner = make(name)
     assert isinstance(learner, Learner) and learner.training
-    assert learner.__doc__ and type(learner).__module__ == f"metamtl.algos.{name}"
+    assert learner.__doc__ and type(learner).__module__ == f"metamtl.algos.{option_of(name)}"
     assert {stage.stream for stage in learner.stages} <= {"episodes", "minibatches", "pairs"}
     trained = name not in UNTRAINED
     assert (len(learner.stages) > 0) == trained == bool(list(learner.parameters()))
@@ -82,7 +88,7 @@ def test_it_is_built_from_its_config_and_says_what_it_does(name: str) -> None:
 
 @pytest.mark.parametrize("training", [True, False])
 @every_norm
-@pytest.mark.parametrize("name", names_with("inner_steps"))
+@pytest.mark.parametrize("name", names_with("inner_steps", except_for=MADE, among=EVERY))
 def test_zero_inner_steps_is_the_plain_network(name: str, norm: NormKind, training: bool) -> None:
     learner = make(name, "conv4", norm, inner_steps=0, test_steps=0).train(training)
     support, x, _ = a_task("conv4")
@@ -91,14 +97,14 @@ def test_zero_inner_steps_is_the_plain_network(name: str, norm: NormKind, traini
     assert not torch.allclose(outputs_of(other, support, x), other.network.query(x).detach())
 
 
-@pytest.mark.parametrize("name", names_with("inner_steps", "inner_lr"))
+@pytest.mark.parametrize("name", names_with("inner_steps", "inner_lr", among=EVERY))
 def test_zero_inner_rate_is_zero_inner_steps(name: str) -> None:
     support, x, _ = a_task()
     still, none = make(name, inner_lr=0.0), make(name, inner_steps=0)
     assert torch.equal(outputs_of(still, support, x), outputs_of(none, support, x))
 
 
-@pytest.mark.parametrize("name", names_with("test_steps", "test_lr"))
+@pytest.mark.parametrize("name", names_with("test_steps", "test_lr", among=EVERY))
 def test_each_phase_has_its_own_steps_and_rate(name: str) -> None:
     support, x, _ = a_task()
     alike: dict[str, Any] = {key: None for key in options_of(name) if key.startswith("test_")}  # as in training
@@ -113,7 +119,7 @@ def test_each_phase_has_its_own_steps_and_rate(name: str) -> None:
 # ---- order ----
 
 
-@pytest.mark.parametrize("name", names_with("order", except_for=NOT_FLAT))
+@pytest.mark.parametrize("name", names_with("order", except_for=NOT_FLAT, among=EVERY))
 def test_first_order_is_second_order_at_zero_curvature(name: str) -> None:
     """A linear model under a linear loss has no second derivative; under cross-entropy it has one."""
 
@@ -140,7 +146,7 @@ def permute_head(learner: Learner, new: Tensor) -> None:
                 weight[new] = weight.clone()
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if name not in CODED])
+@pytest.mark.parametrize("name", [name for name in EVERY if not listed(name, CODED)])
 def test_permuting_labels_permutes_outputs(name: str) -> None:
     support, x, query = a_task()
     new = torch.tensor([3, 0, 4, 1, 2])
@@ -156,7 +162,7 @@ def test_permuting_labels_permutes_outputs(name: str) -> None:
     torch.testing.assert_close(other.family.loss(outputs[:, new.argsort()], Examples(x, new[query.labels], WAYS)), same)
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if name not in ORDERED])
+@pytest.mark.parametrize("name", [name for name in EVERY if not listed(name, ORDERED)])
 def test_the_order_of_examples_does_not_matter(name: str) -> None:
     support, x, _ = a_task()
     assert isinstance(support.x, Tensor)
@@ -181,6 +187,7 @@ def test_gradients_are_finite_and_there(name: str, norm: NormKind) -> None:
     blobs = Blobs(TINY["conv4"])
     engine, device = engine_of(learner), torch.device("cpu")
     for stage in learner.stages:
+        begin(learner, stage)
         if stage.stream == "episodes":
             learner.float()
             found = engine.meta_gradient([blobs.tasks(3).to(device, torch.float32)])
@@ -199,7 +206,7 @@ def test_gradients_are_finite_and_there(name: str, norm: NormKind) -> None:
 def test_it_runs_alike_alone_and_vectorised(name: str, norm: NormKind) -> None:
     """Losses always, and meta-gradients where it trains on tasks; other ways and shots than the last batch's too."""
     learner, blobs = make(name, "conv4", norm), Blobs(TINY["conv4"])
-    batches = [blobs.tasks(3), blobs.tasks(2, shots=1)]
+    batches = [blobs.tasks(3), blobs.tasks(2, shots=5 if name in FIXED else 1)]
     loop, vectorised = engine_of(learner, "loop"), engine_of(learner, "vmap")
     if any(stage.stream == "episodes" for stage in learner.stages):
         found, wanted = vectorised.meta_gradient(batches), loop.meta_gradient(batches)
@@ -239,11 +246,11 @@ def _averages(learner: Learner) -> list[tuple[Tensor, Tensor]]:
 # ---- learning ----
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if name not in UNTRAINED | TOO_SLOW])
+@pytest.mark.parametrize("name", [name for name in EVERY if not listed(name, UNTRAINED | TOO_SLOW)])
 def test_it_learns_a_tiny_problem(name: str) -> None:
     """New classes of 5-way 5-shot blobs to 85% (but for declared trials), and to less than 50% untrained."""
-    trial = TRIALS.get(name, Trial())
+    trial = TRIALS.get(name) or TRIALS.get(option_of(name), Trial())
     learner, blobs = make(name, **trial.changes), Blobs(TINY["mlp"])
     assert float(figures_of_new_classes(learner, blobs)["accuracy"].mean()) < 0.5
-    learn(learner, blobs, steps=60 if name in QUICKER else SLOWER.get(name, 120), rate=1e-2)
+    learn(learner, blobs, steps=60 if listed(name, QUICKER) else SLOWER.get(option_of(name), 120), rate=1e-2)
     assert float(figures_of_new_classes(learner, blobs)["accuracy"].mean()) > trial.accuracy
