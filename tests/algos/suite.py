@@ -18,12 +18,12 @@ from metamtl.algos.base import Learner, Stage
 from metamtl.config.compose import compose
 from metamtl.config.library import Library
 from metamtl.data.family import Classification, Family
-from metamtl.data.tagging import EntityTasks
 from metamtl.data.task import Examples, Minibatch, TaskBatch
 from metamtl.engine.plan import How, usual_plan
 from metamtl.engine.tasks import Engine, Figures
 from metamtl.engine.update import Update
 from metamtl.registry import build
+from tests.algos.sentences import SHAPE, Sentences
 
 WAYS, CLASSES = 5, 40
 
@@ -65,7 +65,7 @@ EVERY = (*NAMES, *VARIANTS)
 TINY = {
     "mlp": (12,),
     "conv4": (1, 8, 8),
-    "text": (7, 10),
+    "text": SHAPE,
 }
 
 # learners that meet the tiny problem in another setting, or learn less of it in as many updates
@@ -103,7 +103,9 @@ QUICKER = frozenset(
     }
 )
 # learners that a test has no time to train
-TOO_SLOW = {"mann": "it leaves chance after some hundred updates of many tasks"}
+TOO_SLOW = {
+    "mann": "it leaves chance after some hundred updates of many tasks; test_ablated_context.py has it learn codes"
+}
 # learners with neither weights nor a stage to train them in
 UNTRAINED = {"centroid": "it compares raw inputs", "chance": "it looks at nothing"}
 # learners whose outputs do not depend on the labels they are shown
@@ -253,61 +255,6 @@ class Blobs:
 
     def _normal(self, *size: int) -> Tensor:
         return torch.randn(size, generator=self.generator, dtype=torch.float64)
-
-
-class Sentences:
-    """Words whose type two of their marks tell together; their other marks, and all those of no entity, say nothing.
-
-    Pairs of marks that training has not met are told apart by who has learnt which marks matter. Each sentence has a
-    word of the type that it was drawn for and one of any of the task's, then words of no entity, then padding.
-    """
-
-    ways, each = 3, 6  # types of a task, and values of either mark
-
-    def __init__(self, seed: int = 0) -> None:
-        self.generator = torch.Generator().manual_seed(seed)
-        pairs = torch.cartesian_prod(torch.arange(self.each), torch.arange(self.each))
-        self.pairs = pairs[torch.randperm(len(pairs), generator=self.generator)]
-        self.types = len(pairs) - 6  # of training
-
-    @property
-    def family(self) -> EntityTasks:
-        return EntityTasks("words", self.ways, classes=self.types + 1)
-
-    def tasks(self, count: int, shots: int = 5, queries: int = 5, train: bool = True) -> TaskBatch:
-        """Tasks of meta-train types, or of new ones."""
-        among = torch.arange(self.types) if train else torch.arange(self.types, len(self.pairs))
-        chosen = [among[torch.randperm(len(among), generator=self.generator)[: self.ways]] for _ in range(count)]
-        sets = [self._set([self._of_task(types, of_each) for types in chosen]) for of_each in (shots, queries)]
-        return TaskBatch(sets[0], sets[1], torch.arange(count))
-
-    def minibatch(self, size: int = 64) -> Minibatch:
-        """Sentences with words of the meta-train types."""
-        return Minibatch(Examples(*self._drawn(self._any(torch.arange(self.types), size)), self.types + 1))
-
-    def _of_task(self, types: Tensor, of_each: int) -> tuple[Tensor, Tensor]:
-        x, y = self._drawn(types.repeat_interleave(of_each))
-        label = torch.zeros(len(self.pairs) + 1, dtype=torch.int64)
-        label[types + 1] = torch.arange(1, self.ways + 1)
-        return x, torch.where(y < 0, y, label[y])
-
-    def _drawn(self, types: Tensor) -> tuple[Tensor, Tensor]:
-        """A sentence [7, 10] for each of `types` [N], and the labels of its words: 1 more than their type."""
-        length, pieces = TINY["text"]
-        labels = torch.zeros(len(types), length, dtype=torch.int64)
-        labels[:, 0], labels[:, 2] = types + 1, self._any(types, len(types)) + 1
-        x = torch.randint(1 + 2 * self.each, 60, (len(types), length, pieces), generator=self.generator)
-        marks = self.pairs[labels - 1] + torch.tensor([1, 1 + self.each])
-        x[..., :2] = torch.where((labels > 0).unsqueeze(2), marks, x[..., :2])
-        beyond = torch.arange(length) >= torch.randint(4, length + 1, (len(types), 1), generator=self.generator)
-        return x.masked_fill(beyond.unsqueeze(2), 0), labels.masked_fill(beyond, -1)
-
-    def _any(self, types: Tensor, count: int) -> Tensor:
-        return types[torch.randint(len(types), (count,), generator=self.generator)]
-
-    def _set(self, sets: list[tuple[Tensor, Tensor]]) -> Examples:
-        x, y = (torch.stack(parts) for parts in zip(*sets, strict=True))
-        return Examples(x, y, self.ways + 1)
 
 
 def begin(learner: Learner, stage: Stage) -> None:

@@ -30,8 +30,8 @@ def accuracy(learner: Learner, problem: Codes, figure: str = "accuracy") -> floa
 
 
 def new_mann() -> MANN:
-    options: dict[str, Any] = {"controller": 16, "slots": 12, "width": 12, "heads": 1, "protocol": "episodic"}
-    learner = make("mann", hidden=[], family=family(), **options)
+    options: dict[str, Any] = {"controller": 16, "slots": 12, "width": 12, "heads": 1, "usage_decay": 0.99}
+    learner = make("mann", hidden=[], family=family(), protocol="episodic", **options)
     assert isinstance(learner, MANN)
     return learner
 

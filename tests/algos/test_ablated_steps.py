@@ -29,11 +29,24 @@ class Mechanism:
 
 
 MECHANISMS = {
-    "learned_optimizer": Mechanism({"units": 4}, 5e-2, ("lstm", "forget_gate", "input_gate")),
-    "mamlpp": Mechanism({"initial_lr": 0.01, "per_step_norm": False}, 1e-2, ("rates",)),
+    "learned_optimizer": Mechanism(
+        {"units": 4, "initial_lr": 0.011, "inner_steps": 5}, 5e-2, ("lstm", "forget_gate", "input_gate")
+    ),
+    "mamlpp": Mechanism(
+        {"initial_lr": 0.01, "inner_steps": 5, "multi_step_share": 0.1, "per_step_norm": False}, 1e-2, ("rates",)
+    ),
     "metacurvature": Mechanism({"inner_lr": 0.03, "inner_steps": 5}, 3e-2, ("curvature",)),
 }
-STEPS: dict[str, Any] = {"code_steps": 5, "code_lr": 1.0, "weight_steps": 5, "weight_lr": 0.01}
+LEO_OPTIONS: dict[str, Any] = {
+    "code": 8,
+    "code_steps": 5,
+    "code_lr": 1.0,
+    "weight_steps": 5,
+    "weight_lr": 0.01,
+    "divergence": 1e-3,
+    "code_penalty": 1e-9,
+    "orthogonality": 0.1,
+}
 
 
 def accuracy(learner: Learner) -> float:
@@ -82,7 +95,7 @@ def test_what_it_learnt_is_in_its_mechanism(case: tuple[str, Learner]) -> None:
 
 @pytest.fixture(scope="module")
 def leo() -> LEO:
-    learner = trained("leo", 1e-2, code=8, **STEPS)
+    learner = trained("leo", 1e-2, **LEO_OPTIONS)
     assert isinstance(learner, LEO)
     return learner
 
@@ -90,8 +103,8 @@ def leo() -> LEO:
 def test_leo_learns_more_with_its_inner_steps_than_without(leo: LEO) -> None:
     learnt = accuracy(leo)
     assert learnt > 0.8
-    none = {**STEPS, "code_steps": 0, "weight_steps": 0}
-    assert accuracy(trained("leo", 1e-2, code=8, **none)) < learnt - MARGIN
+    none = {**LEO_OPTIONS, "code_steps": 0, "weight_steps": 0}
+    assert accuracy(trained("leo", 1e-2, **none)) < learnt - MARGIN
 
 
 def test_leos_steps_on_codes_do_most_of_what_it_learnt(leo: LEO) -> None:

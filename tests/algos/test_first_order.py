@@ -14,9 +14,9 @@ import pytest
 from metamtl.algos import imaml
 from metamtl.engine.plan import How
 from tests.algos.kept import most_kept
-from tests.algos.suite import Blobs, make, names_with
+from tests.algos.suite import EVERY, Blobs, make, names_with, option_of
 
-WITH_ORDER = names_with("order")
+WITH_ORDER = names_with("order", among=EVERY)
 BY_NATURE = ("fomaml", "imaml", "learned_optimizer", "reptile")
 # what would meet the support set otherwise: the losses after each step, and batches of a part of it
 OPTIONS: dict[str, dict[str, Any]] = {
@@ -31,7 +31,7 @@ both_ways = pytest.mark.parametrize("how", ["loop", "vmap"])
 def kept_for_a_step(name: str, how: How, shots: int, **changes: Any) -> float:
     """Bytes that each inner step adds to what is kept, from two steps to six."""
     batch = Blobs((12,)).tasks(1 if how == "loop" else 3, shots=shots)
-    options: dict[str, Any] = {"hidden": [16, 16], **OPTIONS.get(name, {}), **changes}
+    options: dict[str, Any] = {"hidden": [16, 16], **OPTIONS.get(option_of(name), {}), **changes}
     # the first step of all tasks has weights that they share
     few, many = (most_kept(make(name, inner_steps=steps, **options), batch) for steps in (2, 6))
     assert few > 0

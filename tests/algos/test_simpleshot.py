@@ -12,7 +12,8 @@ from metamtl.algos.simpleshot import SimpleShot
 from metamtl.backbones.centre import Centre
 from metamtl.data.task import Examples
 from metamtl.errors import UsageError
-from tests.algos.suite import Blobs, Sentences, engine_of, make
+from tests.algos.sentences import Sentences
+from tests.algos.suite import Blobs, engine_of, make
 
 
 def simpleshot(**changes: Any) -> SimpleShot:

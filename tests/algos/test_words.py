@@ -12,10 +12,10 @@ from metamtl.algos.embedding import EmbeddingLearner
 from metamtl.data.task import Examples
 from metamtl.errors import UsageError
 from metamtl.registry import lookup
+from tests.algos.sentences import Sentences
 from tests.algos.suite import (
     NAMES,
     TAGGERS,
-    Sentences,
     engine_of,
     figures_of_new_classes,
     learn,
