@@ -76,24 +76,27 @@ def test_the_outer_loss_has_its_penalties() -> None:
 
 
 def test_the_outer_gradient_passes_through_the_inner_steps() -> None:
-    """By finite differences of the encoder, whose slope without the inner steps' own derivative is another."""
+    """By finite differences of the encoder and of the features, whose slopes without it are others."""
     learner = leo(code=4, code_steps=3, weight_steps=3, code_lr=0.5, weight_lr=0.5)
     for number in (1, 3):
         learner.relation[number] = torch.nn.Tanh()  # a difference across a kink is no slope
     features, labels = a_support_set(learner)
-    weight = learner.encoder.weight
-    along = torch.randn(weight.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    queries, places = features.flip(1).clone(), [learner.encoder.weight, features.requires_grad_()]
+    generator = torch.Generator().manual_seed(0)
+    along = [torch.randn(place.shape, generator=generator, dtype=torch.float64) for place in places]
 
     def loss() -> Tensor:
-        return F.cross_entropy(features.flip(1) @ learner.fit(features, labels, 5).T, labels)
+        return F.cross_entropy(queries @ learner.fit(features, labels, 5).T, labels)
 
-    found = (torch.autograd.grad(loss(), weight)[0] * along).sum()
-    with torch.no_grad():
-        start, values = weight.clone(), []
-        for step in (1e-5, -1e-5):
-            weight.copy_(start + step * along)
-            values.append(loss())
-    torch.testing.assert_close(found, (values[0] - values[1]) / 2e-5, rtol=1e-6, atol=1e-10)
+    for place, direction in zip(places, along, strict=True):
+        found = (torch.autograd.grad(loss(), place)[0] * direction).sum()
+        with torch.no_grad():
+            start, values = place.clone(), []
+            for step in (1e-5, -1e-5):
+                place.copy_(start + step * direction)
+                values.append(loss())
+            place.copy_(start)
+        torch.testing.assert_close(found, (values[0] - values[1]) / 2e-5, rtol=1e-6, atol=1e-10)
 
 
 def test_the_code_penalty_draws_the_first_codes_to_the_last() -> None:
