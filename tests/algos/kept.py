@@ -5,7 +5,6 @@ from __future__ import annotations
 import weakref
 from collections import Counter
 
-import torch
 from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
 
@@ -29,7 +28,7 @@ class _Account:
         self.now = self.most = 0
 
     def hold(self, tensor: Tensor) -> _Held:
-        held, memory = _Held(tensor), _unwrapped(tensor).untyped_storage()
+        held, memory = _Held(tensor), tensor.untyped_storage()
         place, size = memory.data_ptr(), memory.nbytes()
         self.now += size if self.holders[place] == 0 else 0
         self.most = max(self.most, self.now)
@@ -40,13 +39,6 @@ class _Account:
     def _let_go(self, place: int, size: int) -> None:
         self.holders[place] -= 1
         self.now -= size if self.holders[place] == 0 else 0
-
-
-def _unwrapped(tensor: Tensor) -> Tensor:
-    """The memory behind a tensor that `vmap` has wrapped."""
-    while torch._C._functorch.is_functorch_wrapped_tensor(tensor):
-        tensor = torch._C._functorch.get_unwrapped(tensor)
-    return tensor
 
 
 def most_kept(learner: Learner, batch: TaskBatch) -> int:
