@@ -26,6 +26,13 @@ class Pruned(MetamtlError):  # noqa: N818 (a verdict is no error)
     """Whoever watches the validations of a run has ended it early; the message is the reason."""
 
 
+class Diverged(MetamtlError):  # noqa: N818 (an outcome of training, as Pruned is)
+    """Training left the numbers: a loss, or the figure of every validation, was not finite.
+
+    Unlike any other failure it says something of the values that were tried: a search may learn from it.
+    """
+
+
 class Interrupted(BaseException):
     """The run was asked to stop by a signal and has saved its state; exit code 128 + signal.
 

@@ -17,7 +17,7 @@ import torch
 from metamtl.config.stages import stage_options
 from metamtl.engine.update import Update
 from metamtl.engine.world import World
-from metamtl.errors import MetamtlError, UsageError
+from metamtl.errors import Diverged, UsageError
 from metamtl.families import Families
 from metamtl.runs.folder import RunFolder
 from metamtl.runs.metrics import MetricStream
@@ -25,7 +25,7 @@ from metamtl.trackers.group import TrackerGroup
 from metamtl.trainer import checkpoint
 from metamtl.trainer.checkpoint import Progress, State
 from metamtl.trainer.elsewhere import Elsewhere
-from metamtl.trainer.optim import average_decay, clip, make_optimizer, rate_factor, set_rate
+from metamtl.trainer.optim import average_decay, clip, make_optimizer, rate_factor, rates, set_rate
 from metamtl.trainer.progress import Display
 from metamtl.trainer.relatedness import measured
 from metamtl.trainer.run import Watch
@@ -88,6 +88,7 @@ class Trainer:
             if progress.validated != progress.total:
                 self._validate(progress)
             self._record_means(progress)
+            self._refuse_no_figure(progress)
 
     # ---- a stage ----
 
@@ -179,18 +180,14 @@ class Trainer:
 
     def _not_finite(self, progress: Progress, rate: float, loss: float, norm: float) -> None:
         progress.skipped += 1
-        own = {key: value for key, value in self.families.config["algo"].items() if key.endswith("_lr")}
-        rates = ", ".join(f"{key}={value}" for key, value in {"optimizer.lr": rate, **own}.items() if value is not None)
         where = (
             f"Step {progress.total + 1} is not finite (loss {loss:g}, gradient norm {norm:g}; {self._tasks(progress)}; "
-            f"{rates})"
+            f"{rates(self.families.config, rate)})"
         )
         if self.options["on_nan"] == "stop":
-            raise MetamtlError(
-                f"{where}: lower a rate, or resume with trainer.on_nan=skip; the last checkpoint is intact."
-            )
+            raise Diverged(f"{where}: lower a rate, or resume with trainer.on_nan=skip; the last checkpoint is intact.")
         if progress.skipped > self.options["nan_limit"]:
-            raise MetamtlError(f"{where}, and trainer.nan_limit={self.options['nan_limit']} skips are used up.")
+            raise Diverged(f"{where}, and trainer.nan_limit={self.options['nan_limit']} skips are used up.")
         said = f"{where}: skipped ({progress.skipped} of {self.options['nan_limit']})."
         _logger.warning(said)
         self.display.note(said)
@@ -229,6 +226,16 @@ class Trainer:
         if self.watch is not None:
             self.watch(progress.total, found.values)
         return better
+
+    def _refuse_no_figure(self, progress: Progress) -> None:
+        """Diverged where no validation gave a number: then none of the weights was chosen, and none is worth a test."""
+        if progress.best_value is None or math.isfinite(progress.best_value):
+            return
+        options = self.stage_options[progress.stage] if self.stages else self.options
+        raise Diverged(
+            f"Diverged: no validation up to step {progress.total} gave a number, as outputs have grown without bound, "
+            f"and nothing is tested: lower a rate ({rates(self.families.config, options['optimizer']['lr'])}) in a new run."
+        )
 
     def _out_of_patience(self, progress: Progress) -> bool:
         patience = self.options["patience"]

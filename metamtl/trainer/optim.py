@@ -74,6 +74,12 @@ def set_rate(optimizer: torch.optim.Optimizer, rate: float, factor: Callable[[st
         group["lr"] = rate * factor(group["part"]) if "part" in group else rate
 
 
+def rates(config: Mapping[str, Any], outer: float) -> str:
+    """The learning rates of a run for a person, the outer one and the algorithm's own: one of them is to be lowered."""
+    own = {key: value for key, value in config["algo"].items() if key.endswith("_lr")}
+    return ", ".join(f"{key}={value}" for key, value in {"optimizer.lr": outer, **own}.items() if value is not None)
+
+
 def clip(gradients: list[Tensor], norm: float | None, value: float | None) -> Tensor:
     """Clips in place, by value and then by the norm over all; returns the norm [] before clipping."""
     before = _norm(gradients)

@@ -45,6 +45,17 @@ def test_a_loss_that_is_not_finite_stops_with_all_that_one_needs(runs: Runs, tmp
     assert sum("skipped (" in line for line in skipping.err.splitlines()) == 3
 
 
+def test_a_run_whose_validations_never_gave_a_number_has_failed(runs: Runs, tmp_path: Path) -> None:
+    said = _sentence(ended(training(runs.config("sinusoid", "algo.test_lr=1e30")), tmp_path, code=1))
+    assert said.startswith(f"Diverged: no validation up to step {STEPS} gave a number")
+    assert "lower a rate (optimizer.lr=0.001, inner_lr=0.01, test_lr=1e+30)" in said
+    run = only_run(tmp_path)
+    assert json.loads((run / "meta.json").read_text())["reason"] == said
+    assert status(run) == "failed" and not (run / "result.json").exists()
+    again = ended(command("resume", str(run)), tmp_path, code=1)
+    assert _sentence(again) == said and status(run) == "failed"
+
+
 def test_a_skipped_update_changes_nothing_but_the_count(
     runs: Runs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
