@@ -13,8 +13,9 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, Literal
 
-from metamtl.errors import Interrupted, MetamtlError, Pruned
+from metamtl.errors import Diverged, Interrupted, MetamtlError, Pruned
 from metamtl.failures import record, sentence
+from metamtl.registry import use_folder
 from metamtl.runs.files import read_json
 from metamtl.runs.lock import held
 from metamtl.runs.metrics import read
@@ -51,9 +52,13 @@ class Validation:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a job ended; `value`: the validation figure of the weights that were kept."""
+    """How a job ended; `value`: the validation figure of the weights that were kept.
 
-    status: Literal["completed", "pruned", "failed", "interrupted", "taken", "died"]
+    `diverged`: its values led away from the numbers, which is a finding; `failed`: it could not be trained for any
+    other reason.
+    """
+
+    status: Literal["completed", "pruned", "diverged", "failed", "interrupted", "taken", "died"]
     reason: str = ""
     value: float | None = None
 
@@ -66,6 +71,9 @@ def work(job: Job, sweep: Connection) -> None:
     _redirect(job)
     with suppress(OSError):  # on another machine, where all paths are given whole
         os.chdir(job.directory)
+
+    if job.config_dir is not None:
+        use_folder(Path(job.config_dir).expanduser())
 
     def watch(step: int, figures: Mapping[str, float]) -> None:
         sweep.send(Validation(step, float(figures[f"val/{job.metric}"])))
@@ -90,7 +98,8 @@ def _outcome(job: Job, watch: Callable[[int, Mapping[str, float]], None]) -> Out
         with suppress(OSError):
             job.folder.mkdir(parents=True, exist_ok=True)
             record(error, job.folder)
-        return Outcome("failed", " ".join(sentence(error).split()))
+        status: Literal["diverged", "failed"] = "diverged" if isinstance(error, Diverged) else "failed"
+        return Outcome(status, " ".join(sentence(error).split()))
 
 
 def _train(job: Job, watch: Callable[[int, Mapping[str, float]], None]) -> None:

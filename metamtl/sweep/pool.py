@@ -90,9 +90,9 @@ class Pool(Generic[T]):
         self.running.remove(running)
 
 
-def probed(config: Mapping[str, Any]) -> tuple[str, bool, list[str]]:
+def probed(config: Mapping[str, Any], config_dir: str | None) -> tuple[str, bool, list[str]]:
     """What `probe` finds; raises its error."""
-    process, pipe = _started(probe, dict(config))
+    process, pipe = _started(probe, (dict(config), config_dir))
     try:
         found = pipe.recv()
     except EOFError:

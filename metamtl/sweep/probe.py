@@ -4,14 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import Any
 
 from metamtl.errors import MetamtlError, UsageError
 from metamtl.failures import sentence
+from metamtl.registry import use_folder
 
 
-def probe(config: Mapping[str, Any], sweep: Connection) -> None:
-    """Sends (metric, whether more is better, all figures of a validation), or the error that says why not."""
+def probe(trial: tuple[Mapping[str, Any], str | None], sweep: Connection) -> None:
+    """Sends (metric, whether more is better, all figures of a validation), or the error that says why not.
+
+    `trial`: its config, and the folder of the user's own options.
+    """
+    config, config_dir = trial
+    if config_dir is not None:
+        use_folder(Path(config_dir).expanduser())
     try:
         sweep.send(_figures(config))
     except MetamtlError as error:

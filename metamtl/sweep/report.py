@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import statistics
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
 FILE = "sweep.json"
+_ENDS = ("complete", "pruned", "diverged", "failed")
 _SHOWN = 10  # rows of the table
 _FEWEST = 4  # trials with which an importance says anything
 
@@ -33,11 +36,9 @@ def best(request: Request, ledger: Ledger) -> list[FrozenTrial]:
 
 
 def ranked(request: Request, ledger: Ledger) -> list[FrozenTrial]:
-    """The complete trials, the best first."""
-    from optuna.trial import TrialState
-
+    """The complete trials, the best first; those that diverged are none of them."""
     sign = -1.0 if request.higher_is_better else 1.0
-    complete = [trial for trial in ledger.counted() if trial.state == TrialState.COMPLETE]
+    complete = [trial for trial in ledger.counted() if _state(trial) == "complete"]
     return sorted(complete, key=lambda trial: (sign * (trial.value or 0.0), trial.number))
 
 
@@ -88,6 +89,12 @@ def finish(request: Request, folder: Path, ledger: Ledger) -> None:
     _print(request, folder, ledger, content)
 
 
+def counts(content: Mapping[str, Any]) -> str:
+    """How many trials ended in which way, for a person; `content` is that of sweep.json."""
+    states = [trial["state"] for trial in content["trials"]]
+    return ", ".join(f"{states.count(state)} {state}" for state in _ENDS if state in states)
+
+
 def importance(request: Request, ledger: Ledger) -> dict[str, float]:
     """The share of each key in how good trials come about, empty where there are too few to tell.
 
@@ -107,6 +114,8 @@ def importance(request: Request, ledger: Ledger) -> dict[str, float]:
 
 
 def _state(trial: FrozenTrial) -> str:
+    if trial.value is not None and not math.isfinite(trial.value):
+        return "diverged"
     return {"FAIL": "failed"}.get(trial.state.name, trial.state.name.lower())
 
 
@@ -115,7 +124,7 @@ def _record(request: Request, folder: Path, trial: FrozenTrial) -> dict[str, Any
     return {
         "number": trial.number,
         "state": _state(trial),
-        "value": trial.value,
+        "value": None if _state(trial) == "diverged" else trial.value,
         "params": trial.params,
         "reason": trial.user_attrs.get("reason"),
         "restarts": trial.user_attrs.get("restarts", 0),
@@ -164,10 +173,6 @@ def _print(request: Request, folder: Path, ledger: Ledger, content: dict[str, An
         dimensions = request.dimensions
         values = [_short(trial.params[key], dimensions[key].text(trial.params[key])) for key in keys]
         table.add_row(*map(Text, (str(trial.number), f"{trial.value:.6g}", *values)))
-    states = [trial["state"] for trial in content["trials"]]
-    counts = ", ".join(
-        f"{states.count(state)} {state}" for state in ("complete", "pruned", "failed") if state in states
-    )
     console = Console(soft_wrap=True, highlight=False)
     console.print(table)
     for winner in content["winners"]:
@@ -178,7 +183,7 @@ def _print(request: Request, folder: Path, ledger: Ledger, content: dict[str, An
     if content["importance"]:
         shares = ", ".join(f"{key} {share:.0%}" for key, share in content["importance"].items())
         console.print(f"importance: {shares}")
-    console.print(f"{folder}: {counts}.")
+    console.print(f"{folder}: {counts(content)}.")
 
 
 def _short(value: Any, text: str) -> str:

@@ -47,7 +47,7 @@ def new(words: Sequence[str], config_dir: Path | None) -> Path:
     request, config = read_request(words, config_dir)
     if request.options["jobs"]:
         require_submitit()
-    metric, higher = decide(request.options, *probed(config))
+    metric, higher = decide(request.options, *probed(config, request.config_dir))
     request = dataclasses.replace(request, metric=metric, higher_is_better=higher)
     folder = _folder(request, config).absolute()
     if request.options["jobs"] and request.options["storage"] is None:
@@ -160,7 +160,12 @@ class Sweep:
 
     def rerun_winners(self) -> None:
         """Runs the best trials again with new seeds and tests them; the first command to come here does it."""
-        report.write(self.request, self.folder, self.ledger)
+        content = report.write(self.request, self.folder, self.ledger)
+        if not content["winners"]:
+            raise MetamtlError(
+                f"No trial was completed ({report.counts(content)}), so none is the best: narrow the space of "
+                f"{', '.join(self.request.space)} in a new sweep, or go on with: {self._command()} sweep.trials=N"
+            )
         if not self.request.options["seeds"]:
             print("No run was tested: sweep.seeds=N runs the winners again and tests them.")
         if held(self.folder):
@@ -258,6 +263,8 @@ class Sweep:
             self.ledger.complete(claim, message.value)
         elif message.status == "pruned":
             self.ledger.prune(claim, message.reason)
+        elif message.status == "diverged":
+            self.ledger.diverge(claim, message.reason)
         elif message.status == "failed":
             self.ledger.fail(claim, message.reason)
         elif message.status == "died" and self.stop.signal is None:

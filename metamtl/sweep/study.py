@@ -157,10 +157,20 @@ class Ledger:
         """The trial is done, with the validation figure of the weights that it kept."""
         from optuna.trial import TrialState
 
-        if math.isnan(value):
-            self.fail(claim, f"val/{self.request.metric} was not a number.")
-        else:
+        if math.isfinite(value):
             self._tell(claim, TrialState.COMPLETE, value)
+        else:
+            self.diverge(claim, f"val/{self.request.metric} was not a number.")
+
+    def diverge(self, claim: Claim, reason: str) -> None:
+        """The trial's values led away from the numbers: it is done, and to the sampler as bad as can be.
+
+        A failed trial would tell the sampler nothing, which would then go on trying values of the same kind.
+        """
+        from optuna.trial import TrialState
+
+        self._note(claim.trial, "reason", reason)
+        self._tell(claim, TrialState.COMPLETE, -math.inf if self.request.higher_is_better else math.inf)
 
     def prune(self, claim: Claim, reason: str) -> None:
         """Validation ended the trial."""

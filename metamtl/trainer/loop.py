@@ -232,9 +232,10 @@ class Trainer:
         if progress.best_value is None or math.isfinite(progress.best_value):
             return
         options = self.stage_options[progress.stage] if self.stages else self.options
+        those = rates(self.families.config, options["optimizer"]["lr"])
         raise Diverged(
             f"Diverged: no validation up to step {progress.total} gave a number, as outputs have grown without bound, "
-            f"and nothing is tested: lower a rate ({rates(self.families.config, options['optimizer']['lr'])}) in a new run."
+            f"and nothing is tested: lower a rate ({those}) in a new run."
         )
 
     def _out_of_patience(self, progress: Progress) -> bool:

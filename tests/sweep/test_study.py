@@ -15,6 +15,7 @@ import pytest
 from metamtl.errors import UsageError
 from metamtl.sweep import owners
 from metamtl.sweep.owners import Owner, signed
+from metamtl.sweep.report import ranked
 from metamtl.sweep.request import Request, _options
 from metamtl.sweep.storage import open_storage
 from metamtl.sweep.study import MOST_DEATHS, Claim, Ledger, join_study
@@ -137,7 +138,7 @@ def test_values_depend_on_the_seed_and_the_number_alone(tmp_path: Path) -> None:
 
 def test_what_becomes_of_trials(tmp_path: Path) -> None:
     with joined(request("sweep.trials=3"), tmp_path) as (ledger, owner):
-        ledger.complete(take(ledger, owner), float("nan"))
+        ledger.fail(take(ledger, owner), "it crashed")
         ledger.prune(take(ledger, owner), "not good")
         released = take(ledger, owner)
         ledger.release(released)
@@ -150,7 +151,7 @@ def test_what_becomes_of_trials(tmp_path: Path) -> None:
         ledger.died(again, "Its process was ended by SIGKILL.")
         assert state_of(ledger) == ["FAIL", "PRUNED", "FAIL"]
         reasons = [trial.user_attrs["reason"] for trial in ledger.trials()]
-        assert reasons[:2] == ["val/mse was not a number.", "not good"]
+        assert reasons[:2] == ["it crashed", "not good"]
         assert "SIGKILL" in reasons[2]
         assert not ledger.finished()
         for _ in range(2):
@@ -158,6 +159,24 @@ def test_what_becomes_of_trials(tmp_path: Path) -> None:
         assert ledger.finished()
         assert ledger.claim(owner) is None
         assert len(ledger.failures()) == 2
+
+
+@pytest.mark.parametrize("address", STORAGES[:2], indirect=True)
+def test_what_is_not_a_number_is_finished_and_the_sampler_leaves_its_like(address: str | None, tmp_path: Path) -> None:
+    """Of values above 0.05 none trains: 25 of the last 30 values are below, where at random 13 would be."""
+    asked = request("sweep.trials=50", storage=address)
+    with joined(asked, tmp_path) as (ledger, owner):
+        tried = []
+        for _ in range(50):
+            claim = take(ledger, owner)
+            tried.append(float(claim.values["a"]))
+            ledger.complete(claim, float("nan") if tried[-1] > 0.05 else 1.0 + tried[-1])
+        assert ledger.finished() and not ledger.failures()
+        assert sum(value < 0.05 for value in tried[20:]) >= 25
+        diverged = [trial for trial in ledger.trials() if trial.params["a"] > 0.05]
+        assert {trial.user_attrs["reason"] for trial in diverged} == {"val/mse was not a number."}
+        assert ranked(asked, ledger)[-1].number not in [trial.number for trial in diverged]
+        assert len(ranked(asked, ledger)) == 50 - len(diverged)
 
 
 @pytest.mark.parametrize("pruner", ["median", "hyperband"])

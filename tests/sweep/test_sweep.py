@@ -10,8 +10,21 @@ import pytest
 import yaml
 
 from metamtl.cli import main
+from metamtl.config.paths import own_folder
 from metamtl.sweep.probe import decide
 from tests.sweep.commands import TINY, metas, only_sweep, report
+
+BROKEN = """
+from metamtl.algos.maml import MAML
+from metamtl.registry import register
+
+@register("algo", "broken")
+class Broken(MAML):
+    def outer_loss(self, task):
+        if self.training:
+            raise RuntimeError("broken in training")
+        return super().outer_loss(task)
+"""
 
 
 def of(run: Path, name: str) -> dict[str, Any]:
@@ -21,25 +34,24 @@ def of(run: Path, name: str) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def sweep(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Five trials of which those with an absurd learning rate fail, and the winner with two seeds."""
+    """Six trials of which those with an absurd learning rate diverge, and the winner with two seeds."""
     folder = tmp_path_factory.mktemp("sweep")
     space = "space.trainer.optimizer.lr=choice(0.001,1e30)"
-    own = ("sweep.trials=5", "sweep.workers=2", "sweep.seeds=2", "sweep.sampler=random", "sweep.seed=1", "seed=7")
+    own = ("sweep.trials=6", "sweep.workers=2", "sweep.seeds=2", "sweep.sampler=random", "sweep.seed=1", "seed=7")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         assert main(["sweep", *TINY, space, *own]) == 0
     return only_sweep(folder)
 
 
-def test_as_many_trials_as_asked_finish_and_failed_ones_say_why(sweep: Path) -> None:
+def test_as_many_trials_as_asked_finish_and_diverged_ones_say_why(sweep: Path) -> None:
     trials = report(sweep)["trials"]
-    assert [trial["number"] for trial in trials] == list(range(len(trials)))
-    states = [trial["state"] for trial in trials]
-    assert states.count("complete") == 5
-    assert states.count("failed") == len(trials) - 5 > 0
+    assert [trial["number"] for trial in trials] == list(range(6))
+    assert {trial["state"] for trial in trials} == {"complete", "diverged"}
     for trial in trials:
         absurd = trial["params"]["trainer.optimizer.lr"] == "1e30"
-        assert trial["state"] == ("failed" if absurd else "complete")
+        assert trial["state"] == ("diverged" if absurd else "complete")
+        assert (trial["value"] is None) == absurd
         assert of(sweep / str(trial["number"]), "meta.json")["status"] == ("failed" if absurd else "completed")
         assert not absurd or "is not finite" in trial["reason"]
         assert absurd or trial["reason"] is None
@@ -86,20 +98,40 @@ def test_figures_and_no_empty_folders(sweep: Path) -> None:
 def test_a_finished_sweep_may_be_longer(sweep: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = report(sweep)
     kept = {run: of(sweep / run, "meta.json")["ended"] for run in metas(sweep)}
-    assert main(["sweep", "--continue", str(sweep), "sweep.trials=6", "sweep.seeds=0"]) == 0
+    assert main(["sweep", "--continue", str(sweep), "sweep.trials=7", "sweep.seeds=0"]) == 0
     out = capsys.readouterr().out
     after = report(sweep)
     assert after["trials"][: len(before["trials"])] == before["trials"]
-    assert sum(trial["state"] == "complete" for trial in after["trials"]) == 6
+    assert [trial["number"] for trial in after["trials"]] == list(range(7))
     assert {run: of(sweep / run, "meta.json")["ended"] for run in kept} == kept
-    assert "6 complete" in out.splitlines()[-1]
+    complete = sum(trial["state"] == "complete" for trial in after["trials"])
+    assert out.splitlines()[-1].endswith(f": {complete} complete, {7 - complete} diverged.")
+
+
+def test_a_sweep_in_which_every_trial_diverges_has_no_winner(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["sweep", *TINY, "trainer.optimizer.lr=1e30", "sweep.failures=0", "sweep.trials=2"]) == 1
+    said = capsys.readouterr().err
+    assert said.startswith(
+        "No trial was completed (2 diverged), so none is the best: narrow the space of algo.inner_lr"
+    )
+    assert report(only_sweep(tmp_path))["winners"] == []
 
 
 def test_too_many_failures_end_the_sweep(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert main(["sweep", *TINY, "trainer.optimizer.lr=1e30", "sweep.failures=1", "sweep.trials=9"]) == 1
+    own = tmp_path / "own" / "algo"
+    own.mkdir(parents=True)
+    (own / "broken.py").write_text(BROKEN)
+    (own / "broken.yaml").write_text(
+        (own_folder() / "algo" / "maml.yaml").read_text().replace("name: maml", "name: broken")
+    )
+    words = ("algo=broken", "--config-dir", "own", "sweep.failures=1", "sweep.trials=9")
+    assert main(["sweep", *TINY, *words]) == 1
     said = capsys.readouterr().err
     assert said.startswith("2 trials failed, more than sweep.failures=1; the last: ")
     assert f"metamtl sweep --continue {only_sweep(tmp_path)} sweep.failures=N" in said
