@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sized
+from collections.abc import Collection, Mapping
 from typing import Any
 
 _RULES = ("equal", "temperature", "subsets")  # but the default one
 _SEVERAL = "name several families, as families.NAME={data: OPTION}"
 
 
-def without_effect(config: Mapping[str, Any], families: Sized) -> list[str]:
+def without_effect(config: Mapping[str, Any], families: Collection[str]) -> list[str]:
     """A sentence for each option of `config` (plain, not yet checked) that `families` are too few for.
 
     A single family that is named has its network made by `sharing`, so that only weighing and relatedness need two.
@@ -25,6 +25,12 @@ def without_effect(config: Mapping[str, Any], families: Sized) -> list[str]:
         problems.append(
             f"sharing={sharing}: says which weights several families have in common, and this run has one family: "
             f"leave sharing=hard, or {_SEVERAL}."
+        )
+    elif sharing == "grouped" and not _section(config, "sharing").get("groups"):
+        example = ",".join(f"[{name}]" for name in list(families)[:2])
+        problems.append(
+            "sharing=grouped: without groups all families share one backbone, as in sharing=hard: name the groups, as "
+            f"'sharing.groups=[{example}]', or take sharing=hard."
         )
     every = _section(config, "relatedness").get("every")
     if every is not None and len(families) < 2:

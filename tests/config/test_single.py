@@ -35,7 +35,8 @@ def test_one_family_is_refused_what_several_have(word: str) -> None:
     assert problem.startswith(f"{word}: ")
     assert f"this run has one family: leave {key}={DEFAULTS[key]}, or name several families" in problem
     assert "families.NAME={data: OPTION}" in problem
-    assert compose(["algo=maml", "data=sinusoid", word, *FAMILIES])["families"]
+    more = ["sharing.groups=[[low],[high]]"] if word == "sharing=grouped" else []
+    assert compose(["algo=maml", "data=sinusoid", word, *more, *FAMILIES])["families"]
 
 
 def test_one_family_with_a_name_is_one() -> None:
@@ -44,6 +45,14 @@ def test_one_family_with_a_name_is_one() -> None:
     assert compose([*named, "sharing=mmoe"])["sharing"]["name"] == "mmoe"
     found = problems(*named, "weighting=pcgrad", "relatedness.every=2")
     assert [problem.partition(":")[0] for problem in found] == ["weighting=pcgrad", "relatedness.every=2"]
+
+
+def test_groups_of_which_none_is_named_are_told() -> None:
+    several = ("algo=maml", "data=sinusoid", *FAMILIES, "sharing=grouped")
+    (problem,) = problems(*several)
+    assert problem.startswith("sharing=grouped: without groups all families share one backbone, as in sharing=hard")
+    assert "'sharing.groups=[[low],[high]]'" in problem
+    assert compose([*several, "sharing.groups=[[low],[high]]"])["sharing"]["groups"] == [["low"], ["high"]]
 
 
 @pytest.mark.parametrize("rule", ["equal", "temperature"])
