@@ -17,6 +17,7 @@ IGNORED = frozenset(
     {
         "seed",
         "label",
+        "note",
         "paths",
         "logger",
         "references",

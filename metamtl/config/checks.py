@@ -20,9 +20,9 @@ def settle(
 ) -> tuple[dict[str, Any], list[str]]:
     """`config` (resolved, plain) with proper types, and its problems, one sentence each.
 
-    `typed`: keys that the user wrote on the command line. `added`: those of them with a `+`, free to name a section
-    that metamtl does not know. A key that a recipe meant for another option (`backbone.width` where the user took a
-    backbone without one) is left out.
+    `typed`: keys that the user wrote on the command line. `added`: those of them with a `+`, which metamtl has to know
+    all the same, as a misspelt one would be without effect. A key that a recipe meant for another option
+    (`backbone.width` where the user took a backbone without one) is left out.
     """
     problems: list[str] = []
     settled = _section(config, "", keys, typed, added, problems)
@@ -94,8 +94,8 @@ def _section(
                 settled[name] = entry.read(value)
             except MismatchError as error:
                 problems.append(not_as_wanted(path, value, entry, error))
-        elif not prefix and name not in keys.sections and any(_within(key, path) for key in added):
-            settled[name] = value
+        elif not prefix and name not in keys.sections and (own := [key for key in added if _within(key, path)]):
+            problems += [f"{unknown(key, keys)} What is to be kept and not used goes to note.{key}." for key in own]
         elif name == "about":  # of a folder that Hydra opened by another road (pkg://)
             continue
         elif isinstance(value, Mapping) and (prefix or name in keys.sections):

@@ -36,7 +36,14 @@ def completed(settings: Mapping[str, Any]) -> dict[str, Any]:
         "algo": settings["algo"]["name"],
     }
     found = dict(settings)
-    added: dict[str, Any] = {"families": {}, "sequence": [], "told": None, "references": "none", "budgets": []}
+    added: dict[str, Any] = {
+        "families": {},
+        "sequence": [],
+        "told": None,
+        "references": "none",
+        "budgets": [],
+        "note": {},
+    }
     for key, value in added.items():
         found.setdefault(key, value)
     for key in ("mixing", "relatedness"):

@@ -27,6 +27,7 @@ from metamtl.runs.result import Record, Result, read_episodes, read_result, shar
 # what may differ between a reference and the config that asks for it
 _FREE = (
     "label",
+    "note",
     "paths",
     "logger",
     "references",

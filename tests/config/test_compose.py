@@ -32,6 +32,8 @@ def test_every_option_composes(option: Option) -> None:
     needed = [f"{key}=x" for key in _mandatory(option.raw)]
     if option.group in ("weighting", "sharing"):  # which one family has no use for
         needed += ["families.a={data: glyphs}", "families.b={data: glyphs}"]
+    if option.name == "grouped":
+        needed.append("sharing.groups=[[a],[b]]")
     config = compose([f"{option.group}={option.name}", *needed])
     assert "about" not in config
     assert not any(isinstance(section, dict) and "about" in section for section in config.values())
@@ -188,9 +190,31 @@ def test_a_sweep_over_options_of_several_families_is_composed() -> None:
     assert plan(["experiment=multitask/digits4", "weighting=equal,pcgrad", "seed=0,1"], None, multirun=True).multirun
 
 
-def test_hydras_own_keys_and_new_sections_are_left_to_hydra(toy: Path) -> None:
-    assert compose(["data=toy", "hydra.sweep.dir=x", "+note.why=trial"], toy)["note"] == {"why": "trial"}
+def test_hydras_own_keys_are_left_to_hydra(toy: Path) -> None:
+    assert compose(["data=toy", "hydra.sweep.dir=x"], toy)["task"]
     assert "hydra/launcher" in " ".join(problems("data=toy", "hydra/launcher=nothing", folder=toy))
+
+
+@pytest.mark.parametrize("plus", ["", "+", "++"])
+def test_remarks_of_ones_own_have_a_place(plus: str, toy: Path) -> None:
+    words = ["data=toy", f"{plus}note.why=trial", f"{plus}note.of={{sheet: 3}}"]
+    assert compose(words, toy)["note"] == {"why": "trial", "of": {"sheet": 3}}
+
+
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [
+        ("+foo=3", "foo: no such key. What is to be kept and not used goes to note.foo."),
+        ("++sede=3", "sede: no such key; did you mean seed? What is"),
+        ("+trainr.steps=3", "trainr.steps: no such key; did you mean trainer.steps? What is"),
+        ("+foo={a: 1}", "foo: no such key."),
+    ],
+)
+def test_a_plus_makes_no_key_known(typed: str, said: str, toy: Path) -> None:
+    (problem,) = problems("data=toy", typed, folder=toy)
+    assert problem.startswith(said)
+    (problem,) = problems("data=toy", typed, folder=toy, multirun=True)
+    assert problem.startswith(said)
 
 
 def test_merge_changes_what_is_allowed_and_says_what_is_not(toy: Path) -> None:

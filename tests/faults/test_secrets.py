@@ -41,10 +41,10 @@ def test_no_key_is_in_any_byte_that_is_written(
     tmp_path: Path, keys: dict[str, str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     typed = (
-        f"+secrets.api_key={keys['typed']}",
+        f"note.api_key={keys['typed']}",
         f"+hydra.job.env_set.SERVICE_TOKEN={keys['set']}",
-        f"+service.url=https://me:{keys['url']}@host/x",
-        "+service.login=${oc.env:DATABASE_PASSWORD}",
+        f"note.service.url=https://me:{keys['url']}@host/x",
+        "note.service.login=${oc.env:DATABASE_PASSWORD}",
         "label=${oc.env:HF_TOKEN}-x",
     )
     failing = ("algo.inner_lr=1e30", "algo.inner_steps=3", "trainer.steps=3")
