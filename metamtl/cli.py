@@ -12,7 +12,7 @@ VERBS = {
     "train": ("metamtl.commands.train", "train a learner on tasks, then test it on held-out classes"),
     "eval": ("metamtl.commands.eval", "test a finished run, with other ways and shots if you like"),
     "sweep": ("metamtl.commands.sweep", "search hyper-parameters: many runs, judged by validation"),
-    "resume": ("metamtl.commands.resume", "continue a run that was stopped"),
+    "resume": ("metamtl.commands.resume", "continue a run or a multirun that was stopped"),
     "compare": ("metamtl.commands.compare", "runs beside one another: which is better, and whether for sure"),
     "dashboard": ("metamtl.commands.dashboard", "the runs in a browser, live while they train"),
     "report": ("metamtl.commands.report", "what the dashboard shows, as one file"),

@@ -1,13 +1,15 @@
 """The jobs of `metamtl train -m`: a failing one does not stop the others, a signal does, none outlives its parent.
 
 A multirun's folder holds `<number>/` for each job, and `jobs.jsonl` with one line for each that ended: its folder,
-overrides, status (completed, failed, interrupted, skipped) and the reason.
+overrides, status (completed, failed, interrupted, skipped) and the reason. `metamtl resume` takes the folder and brings
+the jobs to their end that did not come to it.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import shlex
 import signal
 import sys
 import threading
@@ -22,6 +24,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 from metamtl.errors import Interrupted
 from metamtl.failures import record, sentence
+from metamtl.registry import use_folder
+from metamtl.runs.files import read_json
 from metamtl.runs.redact import redact_command, redact_text
 
 if TYPE_CHECKING:
@@ -44,6 +48,7 @@ class SweepJob:
     config_dir: Path | None
     train: Callable[[DictConfig, Sequence[str], Path | None, Path | None], None]
     forced: Sequence[str] = ()  # keys that Hydra was given with a `++` that the user did not write
+    again: bool = False  # the multirun was stopped and goes on: some jobs have been begun, some are complete
 
     def __call__(self, config: DictConfig) -> None:
         """Run one job and record how it ended."""
@@ -61,7 +66,7 @@ class SweepJob:
         extra = ["--config-dir", str(self.config_dir)] if self.config_dir else []
         try:
             with _Follower.job(), _raising():
-                self.train(config, ["metamtl", "train", *extra, *overrides], self.config_dir, folder)
+                self._carry_out(config, ["metamtl", "train", *extra, *overrides], folder)
             self._record(folder, overrides, "completed")
         except (Interrupted, KeyboardInterrupt) as error:
             stop(self.folder, error.exit_code if isinstance(error, Interrupted) else 130)
@@ -71,6 +76,18 @@ class SweepJob:
             reason = " ".join(sentence(error).split())
             print(f"{shown(folder)}: {reason}", file=sys.stderr, flush=True)
             self._record(folder, overrides, "failed", reason)
+
+    def _carry_out(self, config: DictConfig, command: Sequence[str], folder: Path) -> None:
+        if not self.again or not (folder / "meta.json").exists():
+            if self.again:  # all that was there when a kill came before meta.json
+                (folder / "config.yaml").unlink(missing_ok=True)
+            self.train(config, command, self.config_dir, folder)
+        elif read_json(folder / "meta.json")["status"] != "completed":
+            if self.config_dir is not None:
+                use_folder(self.config_dir.expanduser())
+            from metamtl.trainer.run import resume_run
+
+            resume_run(folder, command=["metamtl", "resume", str(self.folder)])
 
     def _as_typed(self, override: str) -> str:
         plain = override.removeprefix("++")
@@ -87,6 +104,12 @@ def stop(folder: Path, exit_code: int) -> None:
     """Let no further job of the multirun start, and have those in workers finish their step and save."""
     with suppress(FileExistsError), (folder / STOP).open("x", encoding="utf-8") as file:  # the first reason counts
         file.write(str(exit_code))
+
+
+def begin_again(folder: Path) -> None:
+    """Forgets how the jobs ended when the multirun was stopped: each will be told once more."""
+    for name in (RECORD, STOP):
+        (folder / name).unlink(missing_ok=True)
 
 
 @contextmanager
@@ -135,7 +158,8 @@ def summary(folder: Path) -> tuple[str, int]:
     said = ", ".join(f"{counts[status]} {status}" for status in STATUSES if counts[status]) or "no job ran"
     code = int(stop_file.read_text(encoding="utf-8")) if stop_file.exists() else int(counts["failed"] > 0)
     stop_file.unlink(missing_ok=True)
-    return f"{shown(folder)}: {said}.", code
+    advice = f" Go on with: metamtl resume {shlex.quote(shown(folder))}" if code >= 128 else ""
+    return f"{shown(folder)}: {said}.{advice}", code
 
 
 def shown(path: Path) -> str:

@@ -26,7 +26,8 @@ HELP = """usage: metamtl train [KEY=VALUE ...] [-m] [--config-dir FOLDER] [--cfg
 Compose options and values, train, test on held-out classes, and leave a run folder under paths.outputs.
 `metamtl list` names the options; --cfg job shows every key of the config they make.
 
-  -m, --multirun        run every combination of comma-separated values; hydra/launcher=joblib runs several at once
+  -m, --multirun        run every combination of comma-separated values; hydra/launcher=joblib runs several at once;
+                        `metamtl resume FOLDER` finishes one that was stopped
   --config-dir FOLDER   a folder of your own options: algo/NAME.yaml, data/NAME.yaml, experiment/NAME.yaml ...
   --cfg job|hydra|all   print the config instead of running it; --package trainer prints a part, --resolve fills in ${}
   --info                print how the config was composed
@@ -81,31 +82,57 @@ def main(arguments: Sequence[str]) -> int:
 
     planned = plan(parsed.overrides, config_dir, parsed.multirun)
     if planned.multirun and parsed.cfg is None:
-        return _multirun(planned, flags, parsed.overrides, config_dir)
+        from metamtl.commands.multirun_request import remember
+
+        _refuse_torchrun()
+        folder = _sweep_folder(planned.config, parsed.overrides).absolute()
+        remember(folder, arguments)
+        return _multirun(folder, planned, flags, parsed.overrides, config_dir, again=False)
     _through_hydra(job, [*flags, *QUIET, "hydra.run.dir=.", *parsed.overrides])
     if job.failure:
         raise job.failure[0]
     return 0
 
 
-def _multirun(planned: Plan, flags: Sequence[str], overrides: Sequence[str], config_dir: Path | None) -> int:
-    from metamtl.commands.multirun import SweepJob, no_secrets_in_hydras_record, stoppable, summary
+def finish_multirun(folder: Path) -> int:
+    """Brings the multirun in `folder` to its end: complete runs stay, stopped ones go on, the others begin."""
+    from metamtl.commands.multirun_request import recall
+    from metamtl.config.compose import plan
+
+    _refuse_torchrun()
+    folder = folder.absolute()
+    flags, parsed = _parse(recall(folder))
+    config_dir = Path(parsed.config_dir) if parsed.config_dir else None
+    planned = plan(parsed.overrides, config_dir, parsed.multirun)
+    return _multirun(folder, planned, flags, parsed.overrides, config_dir, again=True)
+
+
+def _multirun(
+    folder: Path, planned: Plan, flags: Sequence[str], overrides: Sequence[str], config_dir: Path | None, again: bool
+) -> int:
+    from metamtl.commands.multirun import SweepJob, begin_again, no_secrets_in_hydras_record, stoppable, summary
     from metamtl.config.library import Library
     from metamtl.config.overrides import forced
+    from metamtl.runs.lock import hold
 
+    overrides, forced_keys = forced(overrides, Library.load(config_dir))
+    job = SweepJob(folder, config_dir, run, forced_keys, again)
+    workers = _joblib(folder) if planned.launcher == "joblib" else []
+    with hold(folder):
+        if again:
+            begin_again(folder)
+        try:
+            with stoppable(folder), no_secrets_in_hydras_record():
+                _through_hydra(job, [*flags, *QUIET, *workers, *overrides, f"hydra.sweep.dir={_quoted(folder)}"])
+        finally:
+            line, code = summary(folder)
+            print(line, flush=True)
+    return code
+
+
+def _refuse_torchrun() -> None:
     if "RANK" in os.environ:
         raise UsageError("-m does not go with torchrun: start each run by its own torchrun.")
-    folder = _sweep_folder(planned.config, overrides)
-    overrides, forced_keys = forced(overrides, Library.load(config_dir))
-    job = SweepJob(folder, config_dir, run, forced_keys)
-    workers = _joblib(folder) if planned.launcher == "joblib" else []
-    try:
-        with stoppable(folder), no_secrets_in_hydras_record():
-            _through_hydra(job, [*flags, *QUIET, *workers, *overrides, f"hydra.sweep.dir={_quoted(folder)}"])
-    finally:
-        line, code = summary(folder)
-        print(line, flush=True)
-    return code
 
 
 def _joblib(folder: Path) -> list[str]:

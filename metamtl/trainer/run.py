@@ -65,8 +65,13 @@ def train_run(
     return run
 
 
-def resume_run(folder: Path, overrides: Sequence[str] = (), watch: Watch | None = None) -> None:
-    """Goes on with the run in `folder` from its last checkpoint; `overrides` may change what RESUMABLE names."""
+def resume_run(
+    folder: Path, overrides: Sequence[str] = (), watch: Watch | None = None, command: Sequence[str] | None = None
+) -> None:
+    """Goes on with the run in `folder` from its last checkpoint; `overrides` may change what RESUMABLE names.
+
+    `command` is recorded as what did it; None is that of this process.
+    """
     run = RunFolder.open(folder)
     config = completed_run(run.config())
     if overrides and config["sequence"]:
@@ -89,7 +94,7 @@ def resume_run(folder: Path, overrides: Sequence[str] = (), watch: Watch | None 
     if schedule in STRETCHED and config["trainer"]["steps"] > run.config()["trainer"]["steps"]:
         print(f"The {schedule} schedule now ends at step {config['trainer']['steps']}: the rate rises again from here.")
     with _recorded(run):
-        run.resume(sys.argv)
+        run.resume(sys.argv if command is None else command)
         _carry_out(config, sources, run, resume=True, families=families, watch=watch)
 
 

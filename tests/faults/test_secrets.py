@@ -54,7 +54,13 @@ def test_no_key_is_in_any_byte_that_is_written(
     told.append(said(capsys, "compare", "outputs", "-o", "table.md"))
     assert [found.code for found in told] == [0, 1, 0, 0]
     assert len(list(tmp_path.glob("outputs/**/log.txt"))) == 2
-    assert {path.name for path in run.parent.iterdir()} == {"0", "jobs.jsonl", "multirun.yaml"}
+    assert {path.name for path in run.parent.iterdir()} == {
+        ".lock",
+        "0",
+        "jobs.jsonl",
+        "multirun.json",
+        "multirun.yaml",
+    }
     assert _leaks(tmp_path, keys) == []
     assert [name for name, key in keys.items() if key in str(told)] == []
 
