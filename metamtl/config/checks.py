@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from metamtl.config.hints import did_you_mean, nearest_key
 from metamtl.config.keys import CHOOSE, Keys
+from metamtl.config.library import Option
 from metamtl.config.schema import Entry, MismatchError
 from metamtl.config.stages import OWN, SECTION, trainer_key
 from metamtl.config.tasks import impossible_tasks
@@ -40,7 +41,7 @@ def settle(
 def unknown(path: str, keys: Keys, groups: Collection[str] = ()) -> str:
     """The sentence that says a key is unknown, and the nearest that is known."""
     if path in keys.elsewhere:
-        return f"{path}: not a key of the options chosen; {keys.elsewhere[path]} has it."
+        return f"{path}: not a key of the options chosen; {_that_have_it(keys.elsewhere[path])}"
     if below := keys.under(trainer_key(path) or path):
         return f"{path}: a section, not a key; it has {', '.join(below)}."
     if path.startswith(f"{SECTION}."):
@@ -53,6 +54,19 @@ def unknown(path: str, keys: Keys, groups: Collection[str] = ()) -> str:
         known = keys.under(path.rpartition(".")[0])
         return f"{path}: no such key" + (f"; there are {', '.join(known)}." if known else ".")
     return f"{path}: no such key{did_you_mean(hint)}"
+
+
+def _that_have_it(options: Sequence[Option]) -> str:
+    """Which options have a key; of several a person takes one by what `list` says of it."""
+    groups: dict[str, list[str]] = {}
+    for option in options:
+        groups.setdefault(option.group, []).append(option.name)
+    listed = [
+        f"{group}={' or '.join(filter(None, [', '.join(names[:-1]), names[-1]]))}" for group, names in groups.items()
+    ]
+    if len(options) == 1:
+        return f"{listed[0]} has it."
+    return f"{' or '.join(listed)} has it: choose one (`metamtl list {min(groups)}` says what each is)."
 
 
 def _unknown_of_stage(path: str, keys: Keys) -> str:

@@ -24,12 +24,12 @@ class Keys:
     """The keys of one config.
 
     `entries`: every key that is known, by its place. `required`: those that must be there. `elsewhere`: keys of options
-    that were not chosen, with the option (`algo=maml`). `sections`: the top-level names that are known.
+    that were not chosen, with these options by group. `sections`: the top-level names that are known.
     """
 
     entries: Mapping[str, Entry]
     required: frozenset[str]
-    elsewhere: Mapping[str, str]
+    elsewhere: Mapping[str, Sequence[Option]]
     sections: frozenset[str]
     chosen: Sequence[Option]
 
@@ -68,12 +68,10 @@ def keys_of(library: Library, config: Mapping[str, Any], choices: Mapping[str, A
         required |= option.entries.keys()
         if option.group in PACKAGES:
             entries[f"{option.section}.name"] = _NAME
-    elsewhere = {
-        key: f"{option.group}={option.name}"
-        for option in library.options()
-        for key in _readable(option)
-        if key not in entries
-    }
+    elsewhere: dict[str, list[Option]] = {}
+    for option in library.options():
+        for key in _readable(option).keys() - entries.keys():
+            elsewhere.setdefault(key, []).append(option)
     groups = {group for group in library.groups if group not in WITHOUT_SECTION}
     sections = {key.split(".")[0] for key in entries} | groups
     return Keys(entries, frozenset(required), elsewhere, frozenset(sections), chosen)

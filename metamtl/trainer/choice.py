@@ -17,11 +17,12 @@ from metamtl.data.classes import ClassSource
 from metamtl.data.examples import ExampleSource
 from metamtl.data.family import Classification
 from metamtl.data.source import Source
-from metamtl.errors import UsageError
+from metamtl.errors import MetamtlError, UsageError
 from metamtl.runs.metric_names import lower_is_better
 from metamtl.runs.result import read_result
 from metamtl.trainer.references import Finished, Resume, Train
 from metamtl.trainer.source import open_origin
+from metamtl.transfer.base import Trained
 from metamtl.transfer.transferability import h_score, leep, logme
 
 
@@ -32,13 +33,18 @@ def chosen(config: dict[str, Any], target: Source, train: Train, resume: Resume)
     paths = [given] if isinstance(given, str) else list(given or [])
     if not paths:
         raise UsageError("transfer=auto needs sources: transfer.source=[outputs/RUN1,outputs/RUN2].")
+    if not isinstance(target, ClassSource | ExampleSource) or target.kind != "classification":
+        raise UsageError(f"transfer=auto ranks sources by labels of classes; {target.name} has none.")
     scores = {path: measures(Path(path), target, options["examples"]) for path in paths}
     able = [path for path in paths if options["measure"] in scores[path]]
     if not able:
         said = "; ".join(f"{Path(path).name}: {scores[path].get('refused', 'no score')}" for path in paths)
         raise UsageError(f"transfer.auto.measure={options['measure']} ranks none of the sources ({said}).")
     ranked = sorted(able, key=lambda path: -scores[path][options["measure"]])
-    trials = _trials(config, ranked[: options["keep"]], Finished(config, train, resume))
+    trials, refused = _trials(config, ranked[: options["keep"]], Finished(config, train, resume))
+    if not trials:
+        said = "; ".join(f"{one['strategy']} from {Path(one['source']).name}: {one['refused']}" for one in refused)
+        raise UsageError(f"transfer=auto: none of the candidates could be tried ({said}).")
     best = trials[0]
     why = (
         f"{best['strategy']} from {Path(best['source']).name}: best of {len(trials)} trials of "
@@ -46,16 +52,24 @@ def chosen(config: dict[str, Any], target: Source, train: Train, resume: Resume)
         f"{min(options['keep'], len(ranked))} sources ranked highest by {options['measure']} of {len(paths)}"
     )
     print(f"transfer=auto takes {why}", flush=True)
-    choice = {"why": why, "measure": options["measure"], "scores": scores, "trials": trials}
+    choice = {"why": why, "measure": options["measure"], "scores": scores, "trials": trials, "refused": refused}
     section = _section(best["strategy"])
     return {**config, "transfer": {"source": best["source"], **section, "auto": {**options, "choice": choice}}}
 
 
-def measures(path: Path, target: Source, count: int) -> dict[str, Any]:
+def measures(path: Path, target: ClassSource | ExampleSource, count: int) -> dict[str, Any]:
     """LEEP, LogME and H-score of a source on `count` training examples of the target, or why it is `refused`."""
-    if not isinstance(target, ClassSource | ExampleSource) or target.kind != "classification":
-        raise UsageError(f"transfer=auto ranks sources by labels of classes; {target.name} has none.")
-    trained = open_origin(path).trained()
+    try:
+        return _measured(open_origin(path).trained(), target, count)
+    except MetamtlError as error:  # no run, without a checkpoint, its data gone: the others may suit
+        return {"refused": str(error)}
+    except torch.OutOfMemoryError:
+        raise
+    except (RuntimeError, IndexError) as error:  # of a layer that is given another shape or type
+        return {"refused": f"it cannot read the target's examples ({' '.join(str(error).split())[:120]})"}
+
+
+def _measured(trained: Trained, target: ClassSource | ExampleSource, count: int) -> dict[str, Any]:
     if tuple(trained.input_shape) != tuple(target.input_shape):
         return {"refused": f"inputs are {list(trained.input_shape)} and not {list(target.input_shape)}"}
     items, labels = target.minibatch("train", min(count, len(target.items("train"))), 0, key=0)
@@ -71,23 +85,31 @@ def measures(path: Path, target: Source, count: int) -> dict[str, Any]:
     return found
 
 
-def _trials(config: dict[str, Any], paths: list[str], trained: Finished) -> list[dict[str, Any]]:
-    """Every candidate from every source, the best first."""
+def _trials(
+    config: dict[str, Any], paths: list[str], trained: Finished
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Every candidate from every source, the best first; and those that could not be tried, with the reason."""
     options = config["transfer"]["auto"]
     most, trainer = options["trial_steps"], config["trainer"]
     stages = {name: {**own, "steps": min(own.get("steps", most), most)} for name, own in trainer["stages"].items()}
     short = {**config, "trainer": {**trainer, "steps": most, "validate_every": most, "stages": stages}}
-    trials = []
+    trials, refused = [], []
+    sections = {name: _section(name) for name in options["candidates"]}
     for path in paths:
-        for name in options["candidates"]:
-            own = {**short, "transfer": {"source": path, **_section(name)}}
-            run = trained.run(own, f"trial-{name}-{Path(path).name}", f"a trial of {name} from {Path(path).name}")
+        for name, section in sections.items():
+            own = {**short, "transfer": {"source": path, **section}}
+            try:
+                run = trained.run(own, f"trial-{name}-{Path(path).name}", f"a trial of {name} from {Path(path).name}")
+            except MetamtlError as error:  # it does not fit this source, or diverged: others may do
+                print(f"refused: {error}", flush=True)
+                refused.append({"source": path, "strategy": name, "refused": str(error)})
+                continue
             metric, value = next((key, v) for key, v in read_result(run)["best"].items() if key != "step")
             trials.append(
                 {"source": path, "strategy": name, "metric": metric, "validation": value, "run": run.path.name}
             )
-    sign = 1 if lower_is_better(trials[0]["metric"].removeprefix("val/")) else -1
-    return sorted(trials, key=lambda trial: sign * trial["validation"])
+    lower = bool(trials) and lower_is_better(trials[0]["metric"].removeprefix("val/"))
+    return sorted(trials, key=lambda trial: trial["validation"] if lower else -trial["validation"]), refused
 
 
 def _section(name: str) -> dict[str, Any]:

@@ -138,6 +138,15 @@ def test_each_mistake_is_one_clear_sentence(override: str, said: str, toy: Path)
     assert all("\n" not in problem for problem in found)
 
 
+@pytest.mark.parametrize("transfer", ["none", "rules", "reweight", "[rules,reweight]"])
+def test_a_source_that_no_strategy_takes_is_refused_with_those_that_do(transfer: str, toy: Path) -> None:
+    (problem,) = problems("data=toy", f"transfer={transfer}", "transfer.source=outputs/RUN", folder=toy)
+    assert problem.startswith("transfer.source: not a key of the options chosen; transfer=agem, attention, auto, ")
+    assert problem.endswith("or soup has it: choose one (`metamtl list transfer` says what each is).")
+    assert " finetune," in problem and "rules" not in problem and "reweight" not in problem
+    assert compose(["data=toy", "transfer=[rules,finetune]", "transfer.source=x"], toy)["transfer"]["source"]
+
+
 def test_a_users_own_file_is_checked_too(toy: Path) -> None:
     bad = "# @package _global_\ntrainr:\n  steps: 3\ntrainer:\n  meta_batch: -3\n  optimizer:\n    rate: 1\n"
     write(toy, {"experiment/bad.yaml": bad, "experiment/torn.yaml": "a: [1\n"})

@@ -148,6 +148,26 @@ def test_auto_needs_sources_that_fit(source: Path, tmp_path: Path) -> None:
         trained(tmp_path, *DIGITS, "transfer=auto", f"transfer.source={source}", "transfer.auto.candidates=[fine]")
 
 
+def test_auto_goes_on_without_a_source_or_a_strategy_that_does_not_suit(source: Path, tmp_path: Path) -> None:
+    other = trained(tmp_path / "other", *DIGITS, "data.components=7", "trainer.steps=2")
+    torn = tmp_path / "torn.pt"
+    torn.write_bytes(b"torn")
+    sources = [str(tmp_path / "nothing"), str(torn), str(other), str(source)]
+    options = [*DIGITS, "data.labels=50", "transfer=auto", f"transfer.source=[{','.join(sources)}]", "trainer.steps=2"]
+    options += ["transfer.auto.candidates=[attention,finetune]", "transfer.auto.trial_steps=2"]
+    run = trained(tmp_path / "target", *options)
+    record = json.loads((run / "result.json").read_text())["transfer"]["auto"]
+    assert {path: sorted(found) for path, found in record["scores"].items()} == {
+        **{path: ["refused"] for path in sources[:3]},
+        sources[3]: ["h_score", "leep", "logme"],
+    }
+    said = [record["scores"][path]["refused"] for path in sources[:3]]
+    assert "is no run" in said[0] and "no knowledge of metamtl's" in said[1] and "inputs are [7]" in said[2]
+    assert [trial["strategy"] for trial in record["trials"]] == ["finetune"]
+    (refused,) = record["refused"]
+    assert refused["strategy"] == "attention" and "0 blocks" in refused["refused"]
+
+
 def test_leep_of_a_source_that_knows_is_zero_and_of_one_that_does_not_is_the_entropy() -> None:
     labels = torch.arange(20) % 4
     assert leep(torch.eye(4)[labels], labels) == pytest.approx(0, abs=1e-9)
