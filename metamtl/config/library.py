@@ -8,7 +8,7 @@ An option is a file `GROUP/NAME.yaml` of a folder of options; a name may have pa
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -55,6 +55,14 @@ class Option:
         return about if isinstance(about, dict) else {}
 
     @cached_property
+    def values(self) -> dict[str, Any]:
+        """The value of each key that the file sets, by the key's place in the composed config."""
+        found = _PACKAGE.search(self.text[:512])
+        whole = found is not None and found.group(1) == "_global_"
+        own = {key: value for key, value in self.raw.items() if key not in ("about", "defaults")}
+        return dict(_flat(own, "" if whole or not self.section else f"{self.section}."))
+
+    @cached_property
     def section(self) -> str:
         """Where its keys stand in the composed config: its group, unless the file's header names another place."""
         found = _PACKAGE.search(self.text[:512])
@@ -67,6 +75,14 @@ class Option:
         prefix = f"{self.section}." if self.section else ""
         keys = self.about.get("keys") or {}
         return {f"{prefix}{key}": parse_entry(str(text), f"{self.path}: {key}") for key, text in keys.items()}
+
+
+def _flat(node: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
+    for key, value in node.items():
+        if isinstance(value, dict) and value:
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
 
 
 def _option(group: str, name: str, path: Path) -> Option:
