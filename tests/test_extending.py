@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 
 import metamtl
+from tests.data.image_files import png, unpacked
+from tests.deploy.made import drawings
 
 PAGE = Path(metamtl.__file__).resolve().parent.parent / "docs" / "extending.md"
 SMALL: tuple[str, ...] = (
@@ -57,6 +59,11 @@ def test_a_method_in_a_folder_of_ones_own(tmp_path: Path, cache: Path) -> None:
     ran(tmp_path, "eval", str(run), *own, "task.shots=5")
     (again,) = run.glob("eval/*/result.json")
     assert json.loads(again.read_text())["task"]["shots"] == 5
+    x, classes = drawings(0, 2)
+    unpacked(tmp_path / "letters", {f"{one}/{n}.png": png(x[n]) for n, one in enumerate(classes)})
+    ran(tmp_path, "adapt", str(run), *own, "--support", "letters", "--save", "letters.pt")
+    ran(tmp_path, "predict", "letters.pt", "letters", "-o", "predictions.csv", *own)
+    assert len((tmp_path / "predictions.csv").read_text().splitlines()) == 1 + len(classes)
     command = [sys.executable, "-m", "metamtl", "train", *own, "algo=nearest", "data=glyphs", "algo.temperature=0"]
     wrong = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert (wrong.returncode, wrong.stderr) == (2, "algo.temperature=0: must be a number > 0.\n")

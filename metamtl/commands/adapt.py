@@ -6,11 +6,12 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from metamtl.commands.arguments import Parser, refuse_existing
+from metamtl.commands.arguments import Parser, refuse_existing, without_own_folder
 from metamtl.errors import UsageError
 
 HELP = """usage: metamtl adapt RUN --support DIR [--predict PATH... -o FILE] [--save FILE] [--threshold auto|off|SCORE]
                      [--invert auto|always|never] [--transductive] [--on-bad error|skip] [--overwrite]
+                     [--config-dir FOLDER]
 
 Adapt a finished run to the class folders in DIR, a few pictures in each, and predict the class of other pictures.
 Pictures are treated as the run's data was: size, grey or colour, polarity. FILE gets a row a picture: path, label
@@ -25,6 +26,7 @@ Pictures are treated as the run's data was: size, grey or colour, polarity. FILE
   --transductive       batch normalisation by the pictures predicted together instead of by the support set
   --on-bad HOW         a damaged picture to predict: error (the default) writes nothing, skip leaves it out
   --overwrite          replace FILEs that exist
+  --config-dir FOLDER  where the classes of options of your own are, as in training
 
 examples:
   metamtl adapt outputs/RUN --support letters --predict scans -o predictions.csv
@@ -33,7 +35,7 @@ examples:
 
 def main(arguments: Sequence[str]) -> int:
     """Adapt, predict and save; raises UsageError for wrong folders and files before torch is imported."""
-    options = _parse(arguments)
+    options = _parse(without_own_folder(arguments))
     refuse_existing([options.output, options.save], options.overwrite)
     from metamtl.deploy.folders import class_folders, pictures_in
 

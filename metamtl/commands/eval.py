@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 from metamtl.commands.finished import run_and_overrides
 
-HELP = """usage: metamtl eval RUN [KEY=VALUE ...]
+HELP = """usage: metamtl eval RUN [KEY=VALUE ...] [--config-dir FOLDER]
 
 Test the run's best weights on held-out episodes, of other ways, shots, split or number if you say so.
-The figures go to eval/<id>/ in the run's folder.
+The figures go to eval/<id>/ in the run's folder. --config-dir FOLDER says where the classes of options of your own are.
 
 examples:
   metamtl eval outputs/RUN

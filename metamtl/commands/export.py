@@ -7,13 +7,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from metamtl.commands.adapt import threshold
-from metamtl.commands.arguments import Parser, refuse_existing
+from metamtl.commands.arguments import Parser, refuse_existing, without_own_folder
 
 HELP = """usage: metamtl export RUN [--support DIR] -o FOLDER [--threshold auto|off|SCORE] [--invert auto|always|never]
+                      [--config-dir FOLDER]
 
 Write FOLDER with a torch.export program (.pt2) and ONNX, both checked against the live model, and MODEL_CARD.md:
 the predictor of the class folders in DIR, as `metamtl adapt` makes it, and for metric learners the embedding.
-Needs pip install 'metamtl[export]'.
+Needs pip install 'metamtl[export]'. --config-dir FOLDER says where the classes of options of your own are.
 
 examples:
   metamtl export outputs/RUN --support letters -o exported
@@ -22,7 +23,7 @@ examples:
 
 def main(arguments: Sequence[str]) -> int:
     """Export; raises UsageError for wrong folders before torch is imported."""
-    options = _parse(arguments)
+    options = _parse(without_own_folder(arguments))
     refuse_existing([options.output], overwrite=False)
     support = None
     if options.support is not None:

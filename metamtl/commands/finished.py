@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from metamtl.config.paths import user_folder
+from metamtl.commands.arguments import without_own_folder
 from metamtl.errors import UsageError
-from metamtl.registry import use_folder
 
 
 def run_and_overrides(verb: str, arguments: Sequence[str]) -> tuple[Path, list[str]]:
@@ -15,7 +14,7 @@ def run_and_overrides(verb: str, arguments: Sequence[str]) -> tuple[Path, list[s
 
     `--config-dir FOLDER` says where the classes of options of one's own are.
     """
-    arguments = _without_own_folder(arguments)
+    arguments = without_own_folder(arguments)
     flags = [word for word in arguments if word.startswith("-")]
     overrides = [word for word in arguments if word not in flags and _is_override(word)]
     folders = [word for word in arguments if word not in flags and word not in overrides]
@@ -27,18 +26,6 @@ def run_and_overrides(verb: str, arguments: Sequence[str]) -> tuple[Path, list[s
     if problems:
         raise UsageError(*problems)
     return Path(folders[0]).expanduser(), overrides
-
-
-def _without_own_folder(arguments: Sequence[str]) -> list[str]:
-    """The other arguments; the folder is put to use."""
-    rest = list(arguments)
-    while "--config-dir" in rest:
-        place = rest.index("--config-dir")
-        if place + 1 == len(rest):
-            raise UsageError("--config-dir: which folder? --config-dir FOLDER.")
-        use_folder(user_folder(Path(rest[place + 1])))
-        del rest[place : place + 2]
-    return rest
 
 
 def _is_override(word: str) -> bool:

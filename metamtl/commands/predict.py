@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from metamtl.commands.arguments import Parser, refuse_existing
+from metamtl.commands.arguments import Parser, refuse_existing, without_own_folder
 
-HELP = """usage: metamtl predict MODEL PATH... -o FILE [--on-bad error|skip] [--overwrite]
+HELP = """usage: metamtl predict MODEL PATH... -o FILE [--on-bad error|skip] [--overwrite] [--config-dir FOLDER]
 
 Predict pictures with an adapted model; neither its run nor its data need be here. FILE is as that of `metamtl adapt`.
 
@@ -15,6 +15,7 @@ Predict pictures with an adapted model; neither its run nor its data need be her
   -o, --output FILE    the CSV file of predictions
   --on-bad HOW         a damaged picture: error (the default) writes nothing, skip leaves it out
   --overwrite          replace FILE where it exists
+  --config-dir FOLDER  where the classes of options of your own are, as in training
 
 examples:
   metamtl predict letters.pt scans -o predictions.csv
@@ -29,7 +30,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("-o", "--output", type=Path, required=True)
     parser.add_argument("--on-bad", choices=("error", "skip"), default="error")
     parser.add_argument("--overwrite", action="store_true")
-    options = parser.parse_intermixed_args(list(arguments))
+    options = parser.parse_intermixed_args(without_own_folder(arguments))
     refuse_existing([options.output], options.overwrite)
     from metamtl.deploy.folders import pictures_in
 

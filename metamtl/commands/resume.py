@@ -10,12 +10,13 @@ from metamtl.errors import UsageError
 
 SWEEP = "sweep.yaml"
 
-HELP = """usage: metamtl resume RUN [KEY=VALUE ...]
+HELP = """usage: metamtl resume RUN [KEY=VALUE ...] [--config-dir FOLDER]
        metamtl resume MULTIRUN
 
 Continue from the run's last checkpoint, as if it had never been stopped. trainer.steps may be raised.
 Of the folder of a multirun (`train -m`), complete runs stay as they are, those that were stopped or failed go on,
-and those that had not begun are run.
+and those that had not begun are run. --config-dir FOLDER says where the classes of options of your own are; a multirun
+remembers it.
 
 examples:
   metamtl resume outputs/RUN

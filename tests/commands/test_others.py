@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from metamtl import registry
 from metamtl.cli import main
 
 
@@ -36,6 +37,26 @@ def test_doctor_refuses_a_folder_that_cannot_be_written(tmp_path: Path, capsys: 
     (tmp_path / "file").write_text("")
     assert main(["doctor", f"paths.outputs={tmp_path / 'file' / 'inside'}"]) == 1
     assert "paths.outputs" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("verb", ["eval", "resume", "adapt", "export", "predict"])
+@pytest.mark.parametrize("form", ["--config-dir FOLDER", "--config-dir=FOLDER", "-cd FOLDER"])
+def test_options_of_ones_own_are_found_by_every_verb_that_takes_a_run(
+    verb: str, form: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(registry, "FOLDERS", [])
+    (tmp_path / "own").mkdir()
+    flag = form.replace("FOLDER", "own").split()
+    for words in ((verb, "run", *flag), (verb, *flag, "run")):
+        assert main([*words, "--no-such-flag"]) == 2  # for what is wrong besides
+        assert "config-dir" not in capsys.readouterr().err
+    (found,) = registry.FOLDERS
+    assert found == tmp_path / "own"
+    assert main([verb, "run", form.replace("FOLDER", "nowhere").split()[0].partition("=")[0]]) == 2
+    assert "which folder?" in capsys.readouterr().err
+    assert main([verb, "run", "--config-dir", "nowhere"]) == 2
+    assert capsys.readouterr().err == "--config-dir nowhere: there is no such folder.\n"
 
 
 @pytest.mark.parametrize(
