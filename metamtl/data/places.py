@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Iterable, Iterator, Sequence
 from importlib.resources import files
 from pathlib import Path
@@ -10,6 +11,8 @@ from typing import Any
 
 from metamtl.data.source import DataPaths
 from metamtl.errors import UsageError
+
+UNNAMED = "the folder that you name as paths.data"  # where a person is asked to put files, and has named none yet
 
 
 def folders(paths: DataPaths, option: str, root: str | Path | None, *inner: str) -> list[Path]:
@@ -28,9 +31,19 @@ def folders(paths: DataPaths, option: str, root: str | Path | None, *inner: str)
 
 
 def downloads(paths: DataPaths) -> Path:
-    """Where what we fetch is kept: paths.data, where the user keeps data, or else under paths.cache."""
-    base = paths.data if paths.data is not None else paths.cache / "downloads"
-    return base.expanduser()
+    """Where what we fetch is kept: paths.data, where the user keeps data, or else under paths.cache.
+
+    Raises UsageError where paths.data is named and is no folder: a mistyped one would be made, and gigabytes put there.
+    """
+    if paths.data is None:
+        return (paths.cache / "downloads").expanduser()
+    folder = paths.data.expanduser()
+    if not folder.is_dir():
+        raise UsageError(
+            f"paths.data={paths.data}: there is no such folder: make it (mkdir -p {shlex.quote(str(folder))}), or "
+            f"leave paths.data out, and what is missing is downloaded into {paths.cache / 'downloads'}."
+        )
+    return folder
 
 
 def first_existing(places: Sequence[Path], names: Iterable[str]) -> Path | None:

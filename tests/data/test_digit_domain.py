@@ -131,6 +131,7 @@ def test_mnist_that_is_nowhere_is_downloaded_by_its_sum(tmp_path: Path, monkeypa
         return target
 
     monkeypatch.setattr(digit_files, "fetch", fetch)
+    (tmp_path / "data").mkdir()
     opened(DataPaths(tmp_path / "data", tmp_path / "cache"))
     images = "https://ossci-datasets.s3.amazonaws.com/mnist/t10k-images-idx3-ubyte.gz"
     assert asked == [(images, "9fb629c4189551a2d022fa330f9573f3")]  # the labels' file was there by then

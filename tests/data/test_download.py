@@ -8,7 +8,10 @@ from pathlib import Path
 import pytest
 
 from metamtl.data.download import PART_SUFFIX, fetch
-from metamtl.errors import MetamtlError
+from metamtl.data.official import Official
+from metamtl.data.places import downloads
+from metamtl.data.source import DataPaths
+from metamtl.errors import MetamtlError, UsageError
 
 DATA = bytes(range(256)) * 4096
 SHA256 = hashlib.sha256(DATA).hexdigest()
@@ -142,3 +145,14 @@ def test_many_at_once_make_one_file(server: str, tmp_path: Path) -> None:
 def test_no_sum_no_download(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="checksum"):
         fetch("http://127.0.0.1/x", tmp_path / "x", max_bytes=1)
+
+
+def test_a_folder_that_is_not_there_is_not_made_for_a_mistyped_name(tmp_path: Path) -> None:
+    made = Official("made", "http://nowhere.invalid/", "sha256", {"a.zip": "0" * 64}, (), 10)
+    with pytest.raises(
+        UsageError, match=r"there is no such folder: make it \(mkdir -p .*/dtaa\), or leave paths.data out"
+    ):
+        made.find_or_fetch(DataPaths(tmp_path / "dtaa", tmp_path / "cache"))
+    assert not list(tmp_path.iterdir())
+    assert downloads(DataPaths(tmp_path, tmp_path / "cache")) == tmp_path
+    assert downloads(DataPaths(None, tmp_path / "cache")) == tmp_path / "cache" / "downloads"

@@ -65,6 +65,7 @@ def test_what_is_not_fewrel_is_refused(tmp_path: Path, monkeypatch: pytest.Monke
     with pytest.raises(MetamtlError, match=r"val_wiki\.json does not look like FewRel"):
         source(official(tmp_path, P3=[{"tokens": []}]))
     monkeypatch.setattr(fewrel, "FILES", replace(fewrel.FILES, url="http://127.0.0.1:9/"))
+    (tmp_path / "elsewhere").mkdir()
     with pytest.raises(MetamtlError, match=r"val_wiki\.json is missing and could not be downloaded"):
         source(tmp_path / "elsewhere")
 

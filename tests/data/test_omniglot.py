@@ -100,6 +100,7 @@ def test_archives_directly_under_paths_data_are_found(tmp_path: Path) -> None:
 
 
 def test_offline_says_what_is_missing_and_where_to_put_it(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
     with pytest.raises(MetamtlError) as caught:
         Omniglot(paths=DataPaths(tmp_path / "data", tmp_path / "cache"))
     for part in ("images_background.zip", "http://127.0.0.1:9/", str(tmp_path / "data" / "omniglot"), "paths.data"):

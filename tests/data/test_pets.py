@@ -151,6 +151,7 @@ def test_photographs_that_are_nowhere_are_downloaded_by_their_sums(
         return target
 
     monkeypatch.setattr(pet_files, "fetch", fetch)
+    (tmp_path / "none").mkdir()
     empty = DataPaths(tmp_path / "none", tmp_path / "cache")
     for target in ("breed", "box"):  # the second time they are there
         assert (
