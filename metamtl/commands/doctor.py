@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import re
+import shlex
 import shutil
 import sys
 import tempfile
@@ -106,7 +107,11 @@ def _data(paths: dict[str, str | None]) -> Iterator[Finding]:
 
     data, cache = paths["data"], paths["cache"]
     assert cache is not None
-    for found in presence(DataPaths(Path(data) if data else None, Path(cache))):
+    folder = Path(data).expanduser() if data else None
+    if folder is not None and not folder.is_dir():
+        yield Finding("paths.data", False, f"{data}: there is no such folder; mkdir -p {shlex.quote(str(folder))}")
+        folder = None
+    for found in presence(DataPaths(folder, Path(cache).expanduser())):
         where = f"{', '.join(map(str, found.where))}: " if found.where else ""
         yield Finding(f"data={found.name}", found.present, where + found.how)
 

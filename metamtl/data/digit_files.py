@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from metamtl.data.download import fetch
 from metamtl.data.idx import read_idx
-from metamtl.data.places import downloads, first_existing, folders
+from metamtl.data.places import UNNAMED, downloads, first_existing, folders
 from metamtl.data.source import DataPaths, IntArray
 from metamtl.errors import MetamtlError, UsageError
 
@@ -140,14 +140,15 @@ def _uci_found(paths: DataPaths, domain: str, names: tuple[str, ...]) -> Path | 
     return first_existing(folders(paths, "digit_domain", None, domain, f"digits/{domain}"), names)
 
 
-def missing(domain: str) -> str:
-    """How one gets a set that is not there."""
+def missing(domain: str, folder: str = UNNAMED) -> str:
+    """How one gets a set that is not there; `folder` is where it may be put."""
     if domain in PUBLISHED:
-        files = [f"{stem}.gz" for stem in PUBLISHED[domain].md5]
-        test = " and ".join(name for name in files if name.startswith("t10k"))
-        train = " and ".join(name for name in files if name.startswith("train"))
-        return f"downloaded on first use, or get {PUBLISHED[domain].url}{test} (data.full=true: {train} too)"
-    return f"get {ARCHIVES[domain]}, unpack it, and set paths.data to the folder that has it."
+        files = [f"{PUBLISHED[domain].url}{stem}.gz" for stem in PUBLISHED[domain].md5]
+        test = " and ".join(file for file in files if "/t10k" in file)
+        train = " and ".join(file for file in files if "/train" in file)
+        use = f"metamtl train data=digit_domain data.domain={domain}"
+        return f"downloaded on first use, {use}; or get {test} into {folder} (with data.full=true also {train})"
+    return f"get {ARCHIVES[domain]} and unpack it into {folder}."
 
 
 def find(domain: str, paths: DataPaths) -> Path | None:

@@ -27,7 +27,6 @@ from metamtl.errors import MetamtlError, UsageError
 from metamtl.registry import register
 
 ADDRESS = "https://github.com/Jakobovski/free-spoken-digit-dataset"
-MISSING = f"data=fsdd needs the folder `recordings` of {ADDRESS}, zipped or not, under paths.data: get it there."
 TESTED, VALIDATED = 5, 5  # recordings of each digit by each speaker
 
 
@@ -51,7 +50,7 @@ class SpokenDigits(ExampleSource):
     def __init__(self, *, paths: DataPaths, target: str, split: str, split_seed: int) -> None:
         path = find(paths)
         if path is None:
-            raise UsageError(MISSING)
+            raise UsageError(missing("paths.data"))
         if (split, target) == ("speaker", "speaker"):
             raise UsageError(
                 "data.split=speaker holds speakers out, who then cannot be told: take data.split=recording."
@@ -72,6 +71,13 @@ class SpokenDigits(ExampleSource):
             preprocessing=preprocessing(),
             facts={"target": target, "speakers": speakers, "split": split, "licence": "CC BY-SA 4.0"},
         )
+
+
+def missing(folder: str) -> str:
+    """What is said where the recordings are not there; `folder` is where they may be put."""
+    return (
+        f"data=fsdd needs the folder `recordings`, zipped or not, under {folder}: git clone --depth 1 {ADDRESS} there."
+    )
 
 
 def find(paths: DataPaths) -> Path | None:

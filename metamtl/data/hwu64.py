@@ -25,7 +25,7 @@ FILES = {"train": "train.csv", "test": "test.csv"}
 COLUMNS = {"scenario", "intent", "text", "annotated_text"}
 HOW = (
     "make train.csv and test.csv (columns scenario, intent, text, annotated_text) of a fold of "
-    "https://github.com/xliuhw/NLU-Evaluation-Data and put them into its folder hwu64."
+    "https://github.com/xliuhw/NLU-Evaluation-Data and put them into a folder hwu64 there."
 )
 _SLOT = re.compile(r"\[\s*(?P<slot>[^\]:]+?)\s*:\s*(?P<value>[^\]]*?)\s*\]")
 

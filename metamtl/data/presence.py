@@ -27,7 +27,7 @@ from metamtl.data import (
     xsid,
 )
 from metamtl.data.official import Official
-from metamtl.data.places import folders
+from metamtl.data.places import UNNAMED, folders
 from metamtl.data.source import DataPaths
 
 
@@ -53,11 +53,13 @@ def presence(paths: DataPaths) -> list[Presence]:
         Presence("folder", True, (), "your own images: data=folder data.root=PATH"),
         *(_digits(domain, paths) for domain in digit_files.DOMAINS),
         *(
-            _labelled(f"table data.set={name}", table_files.find(name, paths), table_files.missing(name))
+            _labelled(
+                f"table data.set={name}", table_files.find(name, paths), table_files.missing(name, _folder(paths))
+            )
             for name in table_files.TABLES
         ),
         _pets(paths),
-        _labelled("fsdd", fsdd.find(paths), fsdd.MISSING),
+        _labelled("fsdd", fsdd.find(paths), fsdd.missing(_folder(paths))),
         _speech_commands(paths),
         *_texts(paths),
         _torchmeta(),
@@ -77,7 +79,7 @@ def _texts(paths: DataPaths) -> Iterator[Presence]:
         ("ud_pud", "en_pud-ud-test.conllu", ud_pud.HOW),
         ("sentiment_sentences", "yelp_labelled.txt", sentiment_sentences.HOW),
     ):
-        yield _labelled(name, _texts_in(paths, name, file), how)
+        yield _labelled(name, _texts_in(paths, name, file), f"data={name} needs {file} under {_folder(paths)}: {how}")
 
 
 def _texts_in(paths: DataPaths, name: str, file: str) -> Path | None:
@@ -104,7 +106,7 @@ def _cifar_fs(paths: DataPaths) -> Presence:
 
 def _digits(domain: str, paths: DataPaths) -> Presence:
     name = f"digit_domain data.domain={domain}"
-    return _labelled(name, digit_files.find(domain, paths), digit_files.missing(domain))
+    return _labelled(name, digit_files.find(domain, paths), digit_files.missing(domain, _folder(paths)))
 
 
 def _pets(paths: DataPaths) -> Presence:
@@ -125,9 +127,13 @@ def _labelled(name: str, found: Path | None, how: str) -> Presence:
 def _files(name: str, where: tuple[Path, ...], missing: list[str], paths: DataPaths) -> Presence:
     if not missing:
         return Presence(name, True, where, "read from your files")
-    target = paths.data if paths.data is not None else "the folder that you name as paths.data"
-    how = f"downloaded on first use, metamtl train data={name}; or get {' and '.join(missing)} into {target}"
+    how = f"downloaded on first use, metamtl train data={name}; or get {' and '.join(missing)} into {_folder(paths)}"
     return Presence(name, False, where, how)
+
+
+def _folder(paths: DataPaths) -> str:
+    """Where a person puts files, in every sentence that asks for some."""
+    return UNNAMED if paths.data is None else str(paths.data)
 
 
 def _mini_imagenet(paths: DataPaths) -> Presence:

@@ -18,8 +18,8 @@ from metamtl.registry import register
 
 FILES = {"amazon": "amazon_cells_labelled.txt", "imdb": "imdb_labelled.txt", "yelp": "yelp_labelled.txt"}
 HOW = (
-    "get https://archive.ics.uci.edu/static/public/331/sentiment+labelled+sentences.zip and unpack it into its folder "
-    "sentiment_sentences."
+    "get https://archive.ics.uci.edu/static/public/331/sentiment+labelled+sentences.zip and unpack it into a folder "
+    "sentiment_sentences there."
 )
 LABELS = {"0": "negative", "1": "positive"}
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from metamtl.data.places import first_existing, folders
+from metamtl.data.places import UNNAMED, first_existing, folders
 from metamtl.data.source import DataPaths
 from metamtl.errors import MetamtlError, UsageError
 
@@ -126,10 +126,10 @@ def read_table(name: str, paths: DataPaths) -> dict[str, Texts]:
     return dict(zip(columns, np.array(body, dtype=np.str_).T, strict=True))
 
 
-def missing(name: str) -> str:
-    """What is said where a table is not there."""
+def missing(name: str, folder: str = UNNAMED) -> str:
+    """What is said where a table is not there; `folder` is where it may be put."""
     table = TABLES[name]
-    return f"data=table needs {table.files[0]} for {name}: {table.way} into the folder that you name as paths.data."
+    return f"data=table needs {' or '.join(table.files)} for {name}: {table.way} into {folder}."
 
 
 def find(name: str, paths: DataPaths) -> Path | None:

@@ -17,8 +17,8 @@ from metamtl.data.tokens import tokeniser
 from metamtl.registry import register
 
 HOW = (
-    "get LANGUAGE_pud-ud-test.conllu of https://github.com/UniversalDependencies/UD_English-PUD and its like into its "
-    "folder ud_pud."
+    "get LANGUAGE_pud-ud-test.conllu of https://github.com/UniversalDependencies/UD_English-PUD and its like into a "
+    "folder ud_pud there."
 )
 PARTS_OF_SPEECH = (
     *("ADJ", "ADP", "ADV", "AUX", "CCONJ", "DET", "INTJ", "NOUN", "NUM"),

@@ -19,7 +19,8 @@ from metamtl.registry import register
 FILES: dict[Split, str] = {"train": "train.conll", "val": "dev.conll", "test": "test.conll"}
 HOW = (
     "get wnut17train.conll, emerging.dev.conll and emerging.test.annotated of "
-    "https://github.com/leondz/emerging_entities_17 and put them into its folder wnut17 under these names."
+    "https://github.com/leondz/emerging_entities_17 and put them into a folder wnut17 there as "
+    "train.conll, dev.conll and test.conll."
 )
 
 

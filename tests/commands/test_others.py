@@ -28,6 +28,7 @@ def test_doctor_names_what_is_missing_with_its_command(
     assert found["extra sweep"] == ("--", "pip install 'metamtl[sweep]'  (missing: optuna)")
     assert found["data=omniglot"][0] == "--"
     assert found["paths.outputs"][1].startswith(str(tmp_path / "outputs"))
+    assert found["paths.data"] == ("--", f"{tmp_path / 'data'}: there is no such folder; mkdir -p {tmp_path / 'data'}")
     monkeypatch.setattr(doctor, "_version", lambda name: None if name == "torchjd" else known(name))
     assert main(["doctor", *places]) == 1
     assert "missing: pip install 'torchjd" in capsys.readouterr().out

@@ -27,6 +27,18 @@ def test_nothing_present(tmp_path: Path) -> None:
     assert all("https://" in found[name].how or "http://" in found[name].how for name in labelled)
 
 
+def test_every_sentence_says_where_files_go(tmp_path: Path) -> None:
+    """A command that ends in `there`, and a folder called `its`, are of one that the same sentence names."""
+    for data, where in ((None, "the folder that you name as paths.data"), (tmp_path, str(tmp_path))):
+        for found in presence(DataPaths(data, tmp_path / "cache")):
+            if not found.present and found.name != "torchmeta":
+                known = f"{tmp_path / 'cache'}" if found.name == "mini_imagenet" and data is None else where
+                assert known in found.how, found.how
+                assert " or get" not in found.how or f"metamtl train data={found.name}" in found.how
+                addresses = [word for word in found.how.replace("(", " ").split() if word.endswith((".gz", ".gz)"))]
+                assert all(word.startswith("http") for word in addresses), found.how
+
+
 TEXTS = ("snips", "hwu64", "crossner", "wnut17", "xsid", "ud_pud", "sentiment_sentences", "clinc150", "fewrel")
 
 
