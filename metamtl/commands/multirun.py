@@ -25,7 +25,6 @@ from typing import TYPE_CHECKING, Any, cast
 from metamtl.errors import Interrupted
 from metamtl.failures import record, sentence
 from metamtl.registry import use_folder
-from metamtl.runs.files import read_json
 from metamtl.runs.redact import redact_command, redact_text
 
 if TYPE_CHECKING:
@@ -78,6 +77,8 @@ class SweepJob:
             self._record(folder, overrides, "failed", reason)
 
     def _carry_out(self, config: DictConfig, command: Sequence[str], folder: Path) -> None:
+        from metamtl.runs.files import read_json
+
         if not self.again or not (folder / "meta.json").exists():
             if self.again:  # all that was there when a kill came before meta.json
                 (folder / "config.yaml").unlink(missing_ok=True)

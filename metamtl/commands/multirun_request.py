@@ -9,7 +9,6 @@ from contextlib import suppress
 from pathlib import Path
 
 from metamtl.errors import MetamtlError
-from metamtl.runs.files import read_json, write_json
 from metamtl.runs.redact import HIDDEN, redact_command
 
 FILE = "multirun.json"
@@ -17,6 +16,8 @@ FILE = "multirun.json"
 
 def remember(folder: Path, arguments: Sequence[str]) -> None:
     """Writes down the arguments of `metamtl train`, and the folder that relative paths in them start from."""
+    from metamtl.runs.files import write_json
+
     write_json(folder / FILE, {"arguments": redact_command(arguments), "directory": str(Path.cwd())})
 
 
@@ -25,6 +26,8 @@ def recall(folder: Path) -> list[str]:
 
     Raises MetamtlError where the record is damaged, or where a secret was among them, which no file keeps.
     """
+    from metamtl.runs.files import read_json
+
     content = read_json(folder / FILE)
     arguments = content.get("arguments") if isinstance(content, dict) else None
     if not isinstance(arguments, list) or not all(isinstance(word, str) for word in arguments):
