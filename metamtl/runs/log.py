@@ -47,6 +47,13 @@ def log_to(path: Path) -> Iterator[None]:
             handler.close()
 
 
+def say(*lines: str) -> None:
+    """Prints what a person is to read at the end of something, and keeps it in the log of the run that goes on."""
+    for line in lines:
+        _logger.info(line)
+        print(line, flush=True)
+
+
 class _FileHandler(logging.FileHandler):
     """Goes silent on a full disk instead of printing a traceback for every line: the run itself says so."""
 

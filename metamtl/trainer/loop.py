@@ -189,8 +189,7 @@ class Trainer:
         if progress.skipped > self.options["nan_limit"]:
             raise Diverged(f"{where}, and trainer.nan_limit={self.options['nan_limit']} skips are used up.")
         said = f"{where}: skipped ({progress.skipped} of {self.options['nan_limit']})."
-        _logger.warning(said)
-        self.display.note(said)
+        self.display.note(said, logging.WARNING)
 
     def _tasks(self, progress: Progress) -> str:
         stage = self.stages[progress.stage]

@@ -1,7 +1,11 @@
-"""What a person sees while a run trains: a bar on a terminal, a plain line now and then elsewhere."""
+"""What a person sees while a run trains: a bar on a terminal, a plain line now and then elsewhere.
+
+The lines go to the run's log too, on a terminal as elsewhere: who was not there reads how the run went.
+"""
 
 from __future__ import annotations
 
+import logging
 import sys
 import time
 from collections.abc import Mapping
@@ -11,6 +15,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 LINE_SECONDS = 10.0  # between two plain lines
+_logger = logging.getLogger(__name__)
 
 
 class Display:
@@ -52,13 +57,17 @@ class Display:
         text += f"  {tasks_per_second:.0f} tasks/s"
         if self._bar is not None:
             self._bar.update(self._task, completed=done, figures=text)
-        elif time.monotonic() - self._last_line > LINE_SECONDS:
+        if time.monotonic() - self._last_line > LINE_SECONDS:
             self._last_line = time.monotonic()
-            self.console.print(f"step {done}/{self.total}  {text}  {self._remaining(done)} left", soft_wrap=True)
+            line = f"step {done}/{self.total}  {text}  {self._remaining(done)} left"
+            _logger.info(line)
+            if self._bar is None:
+                self.console.print(line, soft_wrap=True)
 
-    def note(self, text: str) -> None:
-        """A line that stays, such as a validation's figures."""
+    def note(self, text: str, level: int = logging.INFO) -> None:
+        """A line that stays, such as a validation's figures; `level` is what the log calls it."""
         if self.visible:
+            _logger.log(level, text)
             self.console.print(text, soft_wrap=True)
 
     def _remaining(self, done: int) -> str:

@@ -21,6 +21,7 @@ from metamtl.families import shares_above
 from metamtl.runs.files import write_json
 from metamtl.runs.folder import RunFolder
 from metamtl.runs.lock import held
+from metamtl.runs.log import say
 from metamtl.runs.metric_names import lower_is_better
 from metamtl.runs.result import Record, Result, read_episodes, read_result, share, summary
 
@@ -181,11 +182,11 @@ class Finished:
         same = [one for one, settings in self.there if settings == _comparable(own) and not held(one.path)]
         found = min(same, key=lambda one: one.meta()["status"] != "completed", default=None)
         if found is None:
-            print(f"{title}:", flush=True)
+            say(f"{title}:")
             found = self.train(own)
             self.there.append((found, _comparable(own)))
         elif found.meta()["status"] != "completed":
-            print(f"{title}, goes on in {found.path}:", flush=True)
+            say(f"{title}, goes on in {found.path}:")
             self.resume(found.path)
         if found.meta()["status"] != "completed":
             raise MetamtlError(f"{title}: it did not finish; `metamtl resume {found.path}` tries again.")

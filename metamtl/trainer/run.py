@@ -23,7 +23,7 @@ from metamtl.opening import fingerprint_of, open_sources
 from metamtl.runs.files import write_json
 from metamtl.runs.folder import RecordFolder, RunFolder
 from metamtl.runs.lock import hold
-from metamtl.runs.log import log_to
+from metamtl.runs.log import log_to, say
 from metamtl.trainer.gains import add_gains
 from metamtl.trainer.references import add_references, refuse_references, with_source
 from metamtl.trainer.signals import interrupt_on_signals
@@ -136,7 +136,7 @@ def _carry_out(
     run_session(config, sources, run, resume, families, watch)
     if run is not None and config["references"] == "auto":
         compare = add_references if config["families"] else add_gains
-        print(compare(run, config, _train_alone, resume_run), flush=True)
+        say(compare(run, config, _train_alone, resume_run))
 
 
 def _train_alone(config: dict[str, Any]) -> RunFolder:

@@ -28,6 +28,7 @@ from metamtl.opening import open_sources
 from metamtl.registry import lookup
 from metamtl.runs import checkpoints
 from metamtl.runs.folder import RunFolder
+from metamtl.runs.log import say
 from metamtl.runs.metric_names import in_percent
 from metamtl.runs.result import Result, read_result, summary, write_result
 from metamtl.runs.sequence_plots import plot_sequence
@@ -139,8 +140,7 @@ def _write(
     checkpoint.save_best(run, families.module, int(result["train"]["steps"]))
     write_result(run, result, figures)
     plot_sequence(run, matrix.tolist(), names, metric)
-    print(*said(families, result), _said(result["sequence"], metric), sep="\n")
-    print(f"result {run.result_file}")
+    say(*said(families, result), _said(result["sequence"], metric), f"result {run.result_file}")
 
 
 def _result(

@@ -20,6 +20,7 @@ from metamtl.opening import fingerprint_of
 from metamtl.runs.affinity_plot import plot_affinity
 from metamtl.runs.config_file import write_config
 from metamtl.runs.folder import RunFolder
+from metamtl.runs.log import say
 from metamtl.runs.metrics import MetricStream
 from metamtl.runs.plots import plot_curves
 from metamtl.runs.result import Record, Result, write_result
@@ -153,10 +154,10 @@ def _test(
         plot_affinity(run)
         plot_robustness(run)
         _draw(run, families, result)
-        print(*said(families, result), sep="\n")
+        say(*said(families, result))
         if "selection" in result:
-            print(described(result["selection"]))
-        print(f"result {run.result_file}")
+            say(described(result["selection"]))
+        say(f"result {run.result_file}")
     return result
 
 
