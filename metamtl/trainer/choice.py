@@ -117,4 +117,6 @@ def _section(name: str) -> dict[str, Any]:
     option = Library.load().groups["transfer"].get(name)
     if option is None or name in ("none", "auto") or name not in option.raw:
         raise UsageError(f"transfer.auto.candidates: there is no strategy {name}; `metamtl list transfer` shows them.")
+    if "source" not in option.raw:
+        raise UsageError(f"transfer.auto.candidates: {name} learns from no source: leave it out.")
     return {name: dict(option.raw[name])}

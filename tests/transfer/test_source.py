@@ -146,6 +146,8 @@ def test_auto_needs_sources_that_fit(source: Path, tmp_path: Path) -> None:
         trained(tmp_path, *DIGITS, "data.components=7", "transfer=auto", f"transfer.source={source}")
     with pytest.raises(UsageError, match="there is no strategy fine"):
         trained(tmp_path, *DIGITS, "transfer=auto", f"transfer.source={source}", "transfer.auto.candidates=[fine]")
+    with pytest.raises(UsageError, match="rules learns from no source: leave it out"):
+        trained(tmp_path, *DIGITS, "transfer=auto", f"transfer.source={source}", "transfer.auto.candidates=[rules]")
 
 
 def test_auto_goes_on_without_a_source_or_a_strategy_that_does_not_suit(source: Path, tmp_path: Path) -> None:
