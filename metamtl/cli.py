@@ -43,7 +43,7 @@ examples:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code: 0 done, 1 failed, 2 wrong usage, 128 + signal interrupted."""
-    arguments = list(sys.argv[1:] if argv is None else argv)
+    arguments = [_at_home(word) for word in (sys.argv[1:] if argv is None else argv)]
     try:
         code = _run(arguments)
         sys.stdout.flush()
@@ -57,6 +57,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 130
     except (Exception, Interrupted) as error:
         return _report(error)
+
+
+def _at_home(word: str) -> str:
+    """`KEY=~/folder` with the home folder, which shells put in of keys without a dot alone."""
+    key, sign, value = word.partition("=")
+    meant = sign and not key.startswith("~") and (value == "~" or value.startswith("~/"))
+    return f"{key}={os.path.expanduser(value)}" if meant else word  # noqa: PTH111 (pathlib takes long to import)
 
 
 def _run(arguments: list[str]) -> int:

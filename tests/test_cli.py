@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
+from pathlib import Path
 from types import ModuleType
 
 import pytest
@@ -27,6 +28,17 @@ def test_help_names_every_verb_and_no_verb_is_wrong_usage(capsys: pytest.Capture
     out = capsys.readouterr().out
     assert all(f"\n  {verb} " in out for verb in VERBS)
     assert main([]) == 2
+
+
+def test_the_home_folder_after_a_dotted_key_is_the_home_folder(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As README.md writes it: shells put the home folder in of `data=~/x`, and not of `paths.data=~/x`."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    words = ["paths.data=~/data", "paths.cache=~", "--cfg", "job", "--package", "paths"]
+    assert main(["train", *words]) == 0
+    out = capsys.readouterr().out
+    assert f"data: {tmp_path}/data\n" in out and f"cache: {tmp_path}\n" in out
 
 
 def test_an_unknown_verb_gets_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:
