@@ -21,14 +21,16 @@ if TYPE_CHECKING:
 _DISPENSABLE = (
     "parameters",
     "p_wilcoxon",
-    "validation",
     "tasks_per_second",
     "steps",
-    "seconds",
     "step_ms",
+    "seconds",
+    "validation",
     "step_ratio",
     "negative_transfer",
     "rank",
+    "ci_episodes",  # the difference has an interval over the same episodes
+    "p",  # and that interval tells what a star does
     "seeds",
     "ci_seeds",
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+from itertools import pairwise
 
 import pytest
 from rich.console import Console
@@ -46,11 +47,21 @@ def test_nothing_is_cut_at_the_widths_people_have(made: tuple[Comparison, list[U
     text = " ".join(" ".join(lines).split())
     assert max(map(len, lines)) <= width
     assert "…" not in text
-    for needed in ("accuracy %", "± episodes", "± seeds", "baseline", "< 0.001 *", "maml", "anil", "inner_lr=0.4"):
+    more = ("± episodes", "< 0.001 *") if width > 80 else ()
+    for needed in ("accuracy %", "seeds ", "± seeds", "baseline", *more, "maml", "anil", "inner_lr=0.4"):
         assert needed in text
     assert "[bold]out of memory[/bold]" in text  # shown as it is
     assert ("Left out to fit the width: " in text) == (width < 200)
     assert ("parameters" in text.split("Left out")[0]) == (width == 200)
+
+
+def test_a_narrow_table_gives_up_what_is_least_needed_first(made: tuple[Comparison, list[Unfinished]]) -> None:
+    heads = {width: printed(made, width)[0] for width in range(40, 200, 4)}
+    order = ("tasks/s", "seconds", "validation", "± episodes", "seeds  ", "± seeds", "accuracy %")
+    for needed, other in pairwise(reversed(order)):
+        assert all(needed in head for head in heads.values() if other in head), (needed, other)
+    assert all("accuracy %" in head and "difference" in head for head in heads.values())
+    assert any("seeds  " in head and "± episodes" not in head for head in heads.values())
 
 
 def test_settings_that_differ_name_rows(made: tuple[Comparison, list[Unfinished]]) -> None:
