@@ -9,12 +9,12 @@ from typing import Any
 
 from metamtl.comparison.compare import Comparison
 from metamtl.comparison.groups import differing_keys
-from metamtl.comparison.metrics import read_in_percent, readable
 from metamtl.comparison.names import shown_value
 from metamtl.comparison.sections import Row
 from metamtl.comparison.statistics import LEVEL, PairedTest
 from metamtl.comparison.where import resolve
 from metamtl.errors import UsageError
+from metamtl.runs.units import bare, titled
 
 NOTHING = "-"
 NUMBER = "number"  # of a row, by which lists below a table name it
@@ -39,13 +39,12 @@ class Column:
 def standard(comparison: Comparison) -> list[Column]:
     """All columns but those of the config, in the order in which they are shown."""
     metric = comparison.metric
-    unit = f"{metric} %" if read_in_percent(metric) else metric
     numbers = {id(row.group): number for number, row in enumerate(comparison.rows, 1)}
     return [
         Column(NUMBER, "#", lambda row: str(numbers[id(row.group)]), lambda row: {}),
         Column("group", "group", lambda row: row.group.name, lambda row: {"group": row.group.name}),
         Column("seeds", "seeds", lambda row: str(row.figures.seeds), lambda row: {"seeds": row.figures.seeds}),
-        _figure(metric, unit, metric, lambda row: row.figures.mean),
+        _figure(metric, titled(metric), metric, lambda row: row.figures.mean),
         _figure("ci_seeds", "± seeds", metric, lambda row: row.figures.seed_interval),
         _figure("ci_episodes", "± episodes", metric, lambda row: row.figures.episode_interval),
         Column("difference", "difference", lambda row: _difference(row, metric), _difference_values),
@@ -59,12 +58,12 @@ def standard(comparison: Comparison) -> list[Column]:
         Column("rank", "mean rank", _rank, _rank_values),
         Column("negative_transfer", "negative %", _harm, _harm_values),
         _figure("validation", "validation", metric, lambda row: row.figures.validation),
-        _cost("steps", "steps", lambda row: row.cost.steps, "{:,.0f}"),
-        _cost("seconds", "seconds", lambda row: row.cost.seconds, "{:,.0f}"),
-        _cost("tasks_per_second", "tasks/s", lambda row: row.cost.tasks_per_second, "{:,.3g}"),
-        _cost("step_ms", "ms/step", lambda row: row.cost.step_ms, "{:,.1f}"),
-        _cost("step_ratio", "x equal", lambda row: row.step_ratio, "{:.2f}"),
-        _cost("parameters", "parameters", lambda row: row.cost.parameters, "{:,.0f}"),
+        _cost("steps", "steps", lambda row: row.cost.steps, "{:,.0f}".format),
+        _cost("seconds", "seconds", lambda row: row.cost.seconds, "{:,.0f}".format),
+        _cost("tasks_per_second", "tasks/s", lambda row: row.cost.tasks_per_second, _speed),
+        _cost("step_ms", "ms/step", lambda row: row.cost.step_ms, "{:,.1f}".format),
+        _cost("step_ratio", "x equal", lambda row: row.step_ratio, "{:.2f}".format),
+        _cost("parameters", "parameters", lambda row: row.cost.parameters, "{:,.0f}".format),
     ]
 
 
@@ -111,16 +110,20 @@ def _setting(key: str) -> Column:
 
 def _figure(key: str, title: str, metric: str, value: Callable[[Row], float]) -> Column:
     def text(row: Row) -> str:
-        return NOTHING if math.isnan(value(row)) else readable(metric, value(row))
+        return NOTHING if math.isnan(value(row)) else bare(metric, value(row))
 
     return Column(key, title, text, lambda row: {key: known(value(row))})
 
 
-def _cost(key: str, title: str, value: Callable[[Row], float], form: str) -> Column:
+def _cost(key: str, title: str, value: Callable[[Row], float], form: Callable[[float], str]) -> Column:
     def text(row: Row) -> str:
-        return NOTHING if math.isnan(value(row)) else form.format(value(row))
+        return NOTHING if math.isnan(value(row)) else form(value(row))
 
     return Column(key, title, text, lambda row: {key: known(value(row))})
+
+
+def _speed(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def _p(
@@ -150,8 +153,7 @@ def _difference(row: Row, metric: str) -> str:
         return "baseline"
     if row.test is None:
         return NOTHING
-    sign = "+" if row.test.difference > 0 else ""
-    return f"{sign}{readable(metric, row.test.difference, row.test.high - row.test.difference)}"
+    return bare(metric, row.test.difference, row.test.high - row.test.difference, sign=True)
 
 
 def _difference_values(row: Row) -> Mapping[str, Value]:

@@ -7,8 +7,6 @@ from typing import Any
 
 from metamtl.runs.result import Record, Result, Summary
 
-DELTA_M = "delta_m"  # the name under which it is a figure of a run
-
 
 def delta_m(result: Result) -> Summary | None:
     """Delta m as a share, more is better, with its interval over the `episodes` of all families that it is of.

@@ -72,7 +72,7 @@ def figures_of(group: Group, metric: str) -> GroupFigures:
         episode_interval=_episode_interval(group, records, metric),
         seeds=len(records),
         episodes=records[-1].figures[metric]["episodes"],
-        validation=_mean([record.validation.get(metric, math.nan) for record in records]),
+        validation=_mean([record.validation(metric) for record in records]),
     )
 
 

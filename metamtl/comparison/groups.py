@@ -118,7 +118,7 @@ def _by_facts(records: Sequence[RunRecord]) -> list[tuple[dict[str, str], list[R
         return [({}, unfinished)]
     parts = list(found.values())
     kept = differing_keys([facts for facts, _ in parts])
-    split = [({key: facts[key] for key in kept}, same) for facts, same in parts]
+    split = [({key: facts[key] for key in kept if key in facts}, same) for facts, same in parts]
     split[0][1][:0] = unfinished
     return split
 
@@ -127,7 +127,7 @@ def protocol_facts(record: RunRecord) -> dict[str, str]:
     """What a result says of its episodes and of how they were met; with several families of each."""
     found: dict[str, str] = {}
     for metric in record.measured:
-        facts, prefix = record.facts(metric), f"result.{metric.rpartition('/')[0]}".rstrip(".")
+        facts, prefix = record.facts(metric), f"result.{record.parted(metric).family}".rstrip(".")
         found[f"{prefix}.episodes_id"] = str(facts.get("episodes_id", ""))
         found[f"{prefix}.data"] = str(facts.get("data", {}).get("fingerprint", ""))[:8]
         found[f"{prefix}.transduction"] = str(facts.get("transduction", ""))

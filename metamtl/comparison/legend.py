@@ -7,8 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from metamtl.comparison.columns import Column
 from metamtl.comparison.compare import Comparison
-from metamtl.comparison.delta import DELTA_M
-from metamtl.runs.metric_names import lower_is_better
+from metamtl.runs.metric_names import DELTA_M, lower_is_better
 
 _INTERVALS = {"ci_seeds": "± seeds for training again (t)", "ci_episodes": "± episodes for other tasks (1.96 se)"}
 

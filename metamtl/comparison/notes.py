@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 
 from metamtl.comparison.comparable import cautions, obstacles
-from metamtl.comparison.delta import DELTA_M, left_out
+from metamtl.comparison.delta import left_out
 from metamtl.comparison.figures import figures_of
 from metamtl.comparison.groups import Group
-from metamtl.comparison.metrics import readable
 from metamtl.comparison.sections import Row, Section
 from metamtl.comparison.statistics import LEVEL
+from metamtl.runs.metric_names import DELTA_M
 from metamtl.runs.result import Result
+from metamtl.runs.units import readable
 
 _LONGEST_LIST = 70  # characters of names before the rest is counted
 
@@ -55,7 +57,7 @@ def _baselines(metric: str, sections: Sequence[Section], wanted: Group | None) -
 
 
 def _validated(row: Row, metric: str) -> bool:
-    return all(metric in record.validation for record in row.group.counted)
+    return all(not math.isnan(record.validation(metric)) for record in row.group.counted)
 
 
 def _apart(metric: str, sections: Sequence[Section]) -> Iterator[str]:
@@ -119,7 +121,8 @@ def _tests(rows: Sequence[Row]) -> Iterator[str]:
 
 
 def _costs(rows: Sequence[Row]) -> Iterator[str]:
-    devices = {str(record.meta.get("device")) for row in rows for record in row.group.counted}
+    told = (record.meta.get("device") for row in rows for record in row.group.counted)
+    devices = {str(device) for device in told if device is not None}
     if len(devices) > 1:
         yield f"Seconds and tasks a second were measured on different devices ({', '.join(sorted(devices))})."
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,10 +15,11 @@ from numpy.typing import NDArray
 
 from metamtl.comparison import cached
 from metamtl.comparison.cached import Curve
-from metamtl.comparison.delta import DELTA_M, delta_m, joint_facts
+from metamtl.comparison.delta import delta_m, joint_facts
 from metamtl.errors import MetamtlError
 from metamtl.runs.folder import RecordFolder, RunFolder
 from metamtl.runs.meta import Kind
+from metamtl.runs.metric_names import DELTA_M, MetricName, parted
 from metamtl.runs.result import Result, Summary
 
 # `lost`: said to be running, by a process that is gone; `skipped`: a job of a multirun that was stopped before it
@@ -102,8 +104,12 @@ class RunRecord:
         result = self.result or Result()
         if metric == DELTA_M:
             return joint_facts(result.get("families", {}))
-        own: Mapping[str, Any] = result.get("families", {}).get(metric.rpartition("/")[0], result)
+        own: Mapping[str, Any] = result.get("families", {}).get(self.parted(metric).family, result)
         return own
+
+    def parted(self, metric: str) -> MetricName:
+        """The parts of a metric's name by the families of this run, whose names say more than its slashes."""
+        return parted(metric, (self.result or Result()).get("families", {}))
 
     @property
     def finished(self) -> bool:
@@ -111,10 +117,31 @@ class RunRecord:
         return self.state == "completed" and bool(self.figures)
 
     @property
-    def validation(self) -> dict[str, float]:
-        """Metric -> its validation figure at the step that was selected; {} where there is none."""
+    def selected_by(self) -> list[str]:
+        """The test figures of the metrics by which it selected its weights; of several families those of each."""
+        result = self.result or Result()
+        best = [name.partition("/")[2] for name in result.get("best", {}) if name.startswith("val/")]
+        names = [*best, *(f"{name}/{one.get('metric')}" for name, one in result.get("families", {}).items())]
+        return [name for name in dict.fromkeys(names) if name in self.measured]
+
+    def validation(self, metric: str) -> float:
+        """The validation figure at the step that was selected; NaN where there is none.
+
+        A result tells the one that selected, of several families their common score: the stream has all of them.
+        """
         best = (self.result or Result()).get("best", {})
-        return {name.partition("/")[2]: value for name, value in best.items() if name.startswith("val/")}
+        if f"val/{metric}" in best:
+            return best[f"val/{metric}"]
+        if "step" not in best or (curve := self._streamed(f"val/{metric}")) is None:
+            return math.nan
+        at = np.flatnonzero(curve.steps == best["step"])
+        return float(curve.values[at[-1]]) if at.size else math.nan
+
+    def _streamed(self, name: str) -> Curve | None:
+        try:
+            return self.curves().get(name)
+        except MetamtlError:
+            return None
 
     def episodes(self, metric: str) -> NDArray[np.float64]:
         """The figures [n] of single test episodes; raises MetamtlError where none, or not those, were kept."""

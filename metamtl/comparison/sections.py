@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from metamtl.comparison.delta import DELTA_M
 from metamtl.comparison.figures import (
     Cost,
     GroupFigures,
@@ -23,7 +22,7 @@ from metamtl.comparison.groups import Group
 from metamtl.comparison.ranks import Rank, mean_ranks
 from metamtl.comparison.statistics import Figures, PairedTest, paired_test
 from metamtl.errors import MetamtlError
-from metamtl.runs.metric_names import lower_is_better
+from metamtl.runs.metric_names import DELTA_M, lower_is_better
 
 
 @dataclass(frozen=True)

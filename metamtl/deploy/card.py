@@ -11,6 +11,7 @@ from typing import Any
 
 from metamtl.deploy.predictor import Predictor
 from metamtl.runs.result import Summary
+from metamtl.runs.units import readable
 
 
 @dataclass(frozen=True)
@@ -83,15 +84,17 @@ def _figures(origin: Mapping[str, Any]) -> list[str]:
         return ["- Nothing: the run was not tested before it was exported."]
     task = ", ".join(f"{name} {value}" for name, value in figures["task"].items())
     lines = [f"- Held-out tasks of the {figures['split']} split ({task}); episodes {figures['episodes_id']}"]
-    lines += [f"- {name}: {_interval(summary)}" for name, summary in figures["test"].items()]
+    lines += [f"- {name}: {_interval(name, summary)}" for name, summary in figures["test"].items()]
     if seen := figures.get("meta_train"):
-        lines += [f"- {name} on meta-train classes: {_interval(one)}" for name, one in seen.items() if name != "loss"]
+        lines += [
+            f"- {name} on meta-train classes: {_interval(name, one)}" for name, one in seen.items() if name != "loss"
+        ]
     lines.append(f"- Normalisation: {figures['normalisation']}; transduction: {figures['transduction']}")
     return [*lines, "- One seed; the intervals are 95% over episodes and say nothing of other seeds."]
 
 
-def _interval(summary: Summary) -> str:
-    return f"{summary['mean']:.4f} ± {summary['ci95']:.4f} over {summary['episodes']} episodes"
+def _interval(metric: str, summary: Summary) -> str:
+    return f"{readable(metric, summary['mean'], summary['ci95'])} over {summary['episodes']} episodes"
 
 
 def _adapted(origin: Mapping[str, Any], predictor: Predictor[Any] | None) -> list[str]:

@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from metamtl.comparison.collect import collect
 from metamtl.comparison.figures import Cost, GroupFigures, cost_of, episode_means, figures_of
 from metamtl.comparison.groups import Group
-from metamtl.comparison.metrics import chosen_metric, readable
+from metamtl.comparison.metrics import chosen_metric
 from metamtl.comparison.statistics import LEVEL, PairedTest, holm, paired_test
 from metamtl.reproduce.rows import Workplace, share_of
 from metamtl.reproduce.table import TableRow
 from metamtl.runs.metric_names import lower_is_better
+from metamtl.runs.units import bare
 
 
 @dataclass(frozen=True)
@@ -92,8 +93,8 @@ def _preface(place: Workplace, measured: Sequence[Measured], best: Measured | No
         )
         yield ""
     yield (
-        "Accuracies in percent, 95% intervals: over episodes for one seed, over seeds (Student's t) for several. "
-        "Checkpoints and test-time choices are made on validation classes."
+        "Shares such as accuracy in percent, 95% intervals: over episodes for one seed, over seeds (Student's t) for "
+        "several. Checkpoints and test-time choices are made on validation classes."
     )
     yield from _missing_classes(measured)
     if best is not None:
@@ -123,7 +124,7 @@ def _line(place: Workplace, one: Measured, best: Measured | None, test: PairedTe
     cells = [
         one.row.name + (" †" if transductive else ""),
         "-" if one.row.published is None else f"{one.row.published:g}",
-        readable(one.metric, figures.mean, half),
+        bare(one.metric, figures.mean, half),
         str(figures.seeds),
         str(figures.episodes),
         _difference(one, best, test),
@@ -142,8 +143,7 @@ def _difference(one: Measured, best: Measured | None, test: PairedTest | None) -
     if test is None:
         return "other episodes" if best is not None else "-"
     p = "< 0.001" if test.p_t < 0.001 else f"{test.p_t:.3f}"
-    sign = "+" if test.difference >= 0 else ""
-    text = f"{sign}{readable(one.metric, test.difference)} (p {p})"
+    text = f"{bare(one.metric, test.difference, sign=True)} (p {p})"
     return f"**{text}**" if test.p_t < LEVEL else text
 
 

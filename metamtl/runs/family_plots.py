@@ -7,8 +7,9 @@ from pathlib import Path
 
 from metamtl.runs.figures import INK, write_png
 from metamtl.runs.folder import RunFolder
-from metamtl.runs.panels import Lines, add_legend, draw_panel, tested_in_words
+from metamtl.runs.panels import Lines, add_legend, draw_panel
 from metamtl.runs.result import Result
+from metamtl.runs.units import readable
 
 _ONE_ROW = 3  # so many families stand side by side; more make a square
 
@@ -26,7 +27,7 @@ def plot_families(run: RunFolder, lines: Lines, result: Result) -> Path:
         metric = record["metric"]
         summary = record["test"][metric]
         draw_panel(panel, f"{name}/{metric}", lines, summary, result.get("best", {}).get("step"))
-        said = f"{name}: {metric}, test {tested_in_words(metric, summary)}"
+        said = f"{name}: {metric}, test {readable(metric, summary['mean'], summary['ci95'])}"
         panel.set_title(said, loc="left", fontsize=10, color=INK)
     for panel in axes[len(families) :]:
         panel.set_visible(False)

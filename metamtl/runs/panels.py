@@ -33,13 +33,6 @@ def add_legend(figure: Figure, axes: Iterable[Axes], columns: int = 5) -> None:
     )
 
 
-def tested_in_words(metric: str, summary: Summary) -> str:
-    """The test's figure with the half width of its interval: `27.50 ± 4.62%`."""
-    scale, unit, digits = (100.0, "%", 2) if in_percent(metric) else (1.0, "", 4)
-    mean, half = scale * summary["mean"], scale * summary["ci95"]
-    return f"{mean:.{digits}f} ± {half:.{digits}f}{unit}"
-
-
 def draw_panel(panel: Axes, metric: str, lines: Lines, summary: Summary | None, best: float | None) -> None:
     """Draws `train/METRIC` and `val/METRIC` of `lines`, the test's `summary` and the `best` step, where they are."""
     steps, train = _series(lines, f"train/{metric}")

@@ -10,8 +10,9 @@ from metamtl.runs.family_plots import plot_families
 from metamtl.runs.figures import INK, write_png
 from metamtl.runs.folder import RunFolder
 from metamtl.runs.metrics import read
-from metamtl.runs.panels import Lines, add_legend, draw_panel, tested_in_words
+from metamtl.runs.panels import Lines, add_legend, draw_panel
 from metamtl.runs.result import Result, Summary, read_result
+from metamtl.runs.units import readable
 
 if TYPE_CHECKING:  # matplotlib takes half a second, which only a run that draws should pay
     from matplotlib.figure import Figure
@@ -60,4 +61,4 @@ def _draw(title: str, lines: Lines, metrics: Sequence[str], result: Result) -> F
 
 
 def _in_words(metric: str, summary: Summary) -> str:
-    return f"test {metric} {tested_in_words(metric, summary)} over {summary['episodes']:,} episodes"
+    return f"test {metric} {readable(metric, summary['mean'], summary['ci95'])} over {summary['episodes']:,} episodes"

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from metamtl.errors import MetamtlError
 from metamtl.runs.files import clear_disk_errors, read_json, sha256_of, write_atomic, write_json
 from metamtl.runs.folder import RecordFolder
-from metamtl.runs.metric_names import in_percent
+from metamtl.runs.units import readable
 
 
 class Summary(TypedDict):
@@ -125,14 +125,7 @@ def describe(record: Record, metric: str) -> str:
     """One line for a person: `test accuracy 98.10% ± 0.20 over 1000 episodes of the test split`."""
     test, split = record["test"][metric], record["split"]
     counted = f"{test['episodes']} episodes" if record["task"] else f"the {test['episodes']} examples"
-    return f"test {metric} {readable(metric, test)} over {counted} of the {split} split"
-
-
-def readable(metric: str, figure: Summary) -> str:
-    """Mean and interval; accuracies in percent."""
-    if in_percent(metric):
-        return f"{100 * figure['mean']:.2f}% ± {100 * figure['ci95']:.2f}"
-    return f"{figure['mean']:.4f} ± {figure['ci95']:.4f}"
+    return f"test {metric} {readable(metric, test['mean'], test['ci95'])} over {counted} of the {split} split"
 
 
 def write_result(folder: RecordFolder, result: Result, episodes: Mapping[str, NDArray[Any]] | None = None) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 
 from metamtl.runs.figures import BLUE, GREEN, INK, ORANGE, SKY, clear, write_png
 from metamtl.runs.folder import RunFolder
-from metamtl.runs.metric_names import base_name, is_share
+from metamtl.runs.metric_names import base_name, in_percent
 from metamtl.runs.panels import add_legend
 from metamtl.runs.result import Record, read_result
 
@@ -67,7 +67,7 @@ def _draw(title: str, found: Families, kinds: Sequence[str]) -> Figure:
 
 def _by_unit(found: Families) -> dict[str, dict[str, Record]]:
     """The families that one vertical axis can show, under what the axis is called."""
-    shares = {name: record for name, record in found.items() if is_share(record["metric"])}
+    shares = {name: record for name, record in found.items() if in_percent(record["metric"])}
     rows: dict[str, dict[str, Record]] = {}
     if shares:
         rows[f"{', '.join(dict.fromkeys(base_name(one['metric']) for one in shares.values()))} (%)"] = shares
@@ -84,7 +84,7 @@ def _draw_panel(panel: Axes, kind: str, families: Families, colours: Mapping[str
     for name, record in families.items():
         if kind in record["robustness"]:
             label = f"{name} {record['metric']}".strip()
-            _line(panel, record["robustness"][kind], colours[name], label, is_share(record["metric"]))
+            _line(panel, record["robustness"][kind], colours[name], label, in_percent(record["metric"]))
 
 
 def _line(panel: Axes, points: Sequence[Mapping[str, Any]], colour: str, label: str, share: bool) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 from metamtl.runs.figures import write_png
 from metamtl.runs.folder import RunFolder
 from metamtl.runs.metric_names import in_percent
+from metamtl.runs.units import scale_of, titled
 
 if TYPE_CHECKING:  # matplotlib takes half a second, which only a run that draws should pay
     from matplotlib.figure import Figure
@@ -35,12 +36,12 @@ def _matrix(values: np.ndarray, names: Sequence[str], metric: str) -> Figure:
     panel.imshow(values, vmin=0, vmax=top, cmap="viridis", aspect="auto")
     for row, column in np.ndindex(values.shape):
         shade = "white" if values[row, column] < 0.6 * top else "black"
-        text = f"{100 * values[row, column]:.0f}" if percent else f"{values[row, column]:.3g}"
+        text = f"{scale_of(metric) * values[row, column]:.0f}" if percent else f"{values[row, column]:.3g}"
         panel.text(column, row, text, ha="center", va="center", color=shade, fontsize=9)
     panel.set_xticks(range(len(names)), names, fontsize=8, rotation=30, ha="right")
     panel.set_yticks(range(len(values)), ["untrained", *(f"after {number}" for number in range(1, len(values)))])
     panel.set_xlabel("tested on", fontsize=9)
-    panel.set_title(f"{metric} in percent" if percent else metric, loc="left", fontsize=10)
+    panel.set_title(titled(metric), loc="left", fontsize=10)
     return figure
 
 

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from metamtl.runs.figures import BLUE, GREEN, INK, ORANGE, SKY, clear, write_png
-from metamtl.runs.metric_names import in_percent
 from metamtl.runs.result import Summary
+from metamtl.runs.units import scale_of, titled
 
 if TYPE_CHECKING:  # matplotlib takes half a second, which only a run that draws should pay
     from matplotlib.axes import Axes
@@ -144,7 +144,7 @@ def _draw_adaptation(panel: Axes, adaptation: Sequence[tuple[int, Summary]], met
     from matplotlib.ticker import MaxNLocator
 
     clear(panel)
-    scale = 100 if in_percent(metric) else 1
+    scale = scale_of(metric)
     steps = [step for step, _ in adaptation]
     mean, half = (scale * np.array([one[key] for _, one in adaptation]) for key in ("mean", "ci95"))
     panel.fill_between(steps, mean - half, mean + half, color=BLUE, alpha=0.2, linewidth=0)
@@ -152,5 +152,4 @@ def _draw_adaptation(panel: Axes, adaptation: Sequence[tuple[int, Summary]], met
     panel.xaxis.set_major_locator(MaxNLocator(integer=True))
     panel.set_xlabel("inner steps", fontsize=9, color=INK)
     episodes = adaptation[0][1]["episodes"]
-    unit = " in percent" if scale == 100 else ""
-    panel.set_title(f"{metric}{unit} of {episodes} validation tasks", loc="left", fontsize=9)
+    panel.set_title(f"{titled(metric)} of {episodes} validation tasks", loc="left", fontsize=9)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from metamtl.runs.figures import GREEN, INK, ORANGE, SKY, clear, write_png
+from metamtl.runs.metric_names import in_percent
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -51,10 +52,12 @@ def plot_importance(shares: Mapping[str, float], target: Path) -> None:
 
 
 def _dress(axes: Axes, title: str, across: str, up: str) -> None:
-    from matplotlib.ticker import MaxNLocator
+    from matplotlib.ticker import MaxNLocator, PercentFormatter
 
     axes.set_title(title, loc="left", fontsize=10, color=INK)
     axes.set_xlabel(across, fontsize=9, color=INK)
     axes.set_ylabel(up, fontsize=9, color=INK)
     axes.xaxis.set_major_locator(MaxNLocator(integer=across == "trial"))
+    if in_percent(up):
+        axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=None))
     clear(axes)

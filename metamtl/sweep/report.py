@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from metamtl.errors import MetamtlError
 from metamtl.runs.files import read_json, write_json
 from metamtl.runs.folder import RunFolder
+from metamtl.runs.units import bare, readable, titled
 from metamtl.sweep.plots import plot_history, plot_importance
 from metamtl.sweep.request import Request
 from metamtl.sweep.study import Ledger
@@ -47,11 +48,11 @@ def line(request: Request, ledger: Ledger, number: int) -> str:
     trial = ledger.trials()[number]
     said = trial.user_attrs.get("reason", "")
     if trial.value is not None and not said:
-        said = f"val/{request.metric} {trial.value:.6g}"
+        said = f"val/{request.metric} {readable(request.metric, trial.value)}"
     if not trial.state.is_finished():
         said = "its process stopped; it will go on from its last checkpoint"
     leader = ranked(request, ledger)[:1]
-    lead = f"  (best: trial {leader[0].number}, {leader[0].value:.6g})" if leader else ""
+    lead = f"  (best: trial {leader[0].number}, {readable(request.metric, leader[0].value or 0.0)})" if leader else ""
     return f"trial {number} {_state(trial)}: {said}  {' '.join(values_of(request, trial))}{lead}"
 
 
@@ -167,19 +168,21 @@ def _print(request: Request, folder: Path, ledger: Ledger, content: dict[str, An
 
     keys = list(request.space)
     table = Table(box=None)
-    for heading in ("trial", f"val/{request.metric}", *keys):
+    for heading in ("trial", titled(f"val/{request.metric}"), *keys):
         table.add_column(Text(heading, "bold"), justify="right" if heading not in keys else "left")
     for trial in ranked(request, ledger)[:_SHOWN]:
         dimensions = request.dimensions
         values = [_short(trial.params[key], dimensions[key].text(trial.params[key])) for key in keys]
-        table.add_row(*map(Text, (str(trial.number), f"{trial.value:.6g}", *values)))
+        table.add_row(*map(Text, (str(trial.number), bare(request.metric, trial.value or 0.0), *values)))
     console = Console(soft_wrap=True, highlight=False)
     console.print(table)
     for winner in content["winners"]:
         if winner["test"]:
-            spread = f" (sd {winner['test']['sd']:.6g} over seeds)" if winner["test"]["sd"] is not None else ""
-            name, runs = winner["metric"], winner["test"]["runs"]
-            console.print(f"winner {winner['number']}: {name} {winner['test']['mean']:.6g}{spread}, {runs} runs")
+            name, test = winner["metric"], winner["test"]
+            spread = f" (sd {bare(name, test['sd'])} over seeds)" if test["sd"] is not None else ""
+            console.print(
+                f"winner {winner['number']}: {name} {readable(name, test['mean'])}{spread}, {test['runs']} runs"
+            )
     if content["importance"]:
         shares = ", ".join(f"{key} {share:.0%}" for key, share in content["importance"].items())
         console.print(f"importance: {shares}")

@@ -20,6 +20,7 @@ from metamtl.data.source import Source
 from metamtl.errors import MetamtlError, UsageError
 from metamtl.runs.metric_names import lower_is_better
 from metamtl.runs.result import read_result
+from metamtl.runs.units import readable
 from metamtl.trainer.references import Finished, Resume, Train
 from metamtl.trainer.source import open_origin
 from metamtl.transfer.base import Trained
@@ -46,9 +47,10 @@ def chosen(config: dict[str, Any], target: Source, train: Train, resume: Resume)
         said = "; ".join(f"{one['strategy']} from {Path(one['source']).name}: {one['refused']}" for one in refused)
         raise UsageError(f"transfer=auto: none of the candidates could be tried ({said}).")
     best = trials[0]
+    figure = readable(best["metric"], best["validation"])
     why = (
         f"{best['strategy']} from {Path(best['source']).name}: best of {len(trials)} trials of "
-        f"{options['trial_steps']} steps on validation ({best['metric']} {best['validation']:.4f}), among the "
+        f"{options['trial_steps']} steps on validation ({best['metric']} {figure}), among the "
         f"{min(options['keep'], len(ranked))} sources ranked highest by {options['measure']} of {len(paths)}"
     )
     print(f"transfer=auto takes {why}", flush=True)

@@ -23,6 +23,7 @@ from metamtl.runs.folder import RunFolder
 from metamtl.runs.label_plots import plot_labels
 from metamtl.runs.metric_names import lower_is_better
 from metamtl.runs.result import Summary, read_episodes, read_result, share, summary
+from metamtl.runs.units import readable
 from metamtl.trainer.references import Finished, Resume, Train, loss_of
 
 NONE = {"name": "none"}
@@ -160,17 +161,19 @@ def _source_alone(run: RunFolder, config: Mapping[str, Any]) -> tuple[dict[str, 
 
 def _said(record: Mapping[str, Any]) -> str:
     difference, ratio = record["improvement"], record["transfer_ratio"]
-    said = f"against from scratch {difference['mean']:+.4f} ± {difference['ci95']:.4f} {record['metric']} (better is +)"
+    metric = record["metric"]
+    gain = readable(metric, difference["mean"], difference["ci95"], sign=True)
+    said = f"against from scratch {gain} {metric} (better is +)"
     said += f", transfer ratio {ratio:.3f}" if ratio is not None else ""
-    alone = f"{record['source_only']['mean']:.4f}" if record["source_only"] else "none"
+    alone = readable(metric, record["source_only"]["mean"]) if record["source_only"] else "none"
     said += f"; source only {alone} ({record['source_only_note']})"
-    said += f", untrained {record['random_init']['mean']:.4f}"
+    said += f", untrained {readable(metric, record['random_init']['mean'])}"
     if "labels" in record:
         reach = record["labels"]["reach"]
         counts = {which: "never" if reach[which] is None else reach[which] for which in KINDS}
         held = ", ".join(str(point["val_labels"]) for point in record["labels"]["curve"])
         said += (
-            f"; labels to reach {reach['figure']:.4f}: {counts['transfer']} with transfer, {counts['scratch']} without "
-            f"(weights selected on {held} validation labels)"
+            f"; labels to reach {readable(metric, reach['figure'])}: {counts['transfer']} with transfer, "
+            f"{counts['scratch']} without (weights selected on {held} validation labels)"
         )
     return said

@@ -14,6 +14,8 @@ from types import TracebackType
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+from metamtl.runs.units import short
+
 LINE_SECONDS = 10.0  # between two plain lines
 _logger = logging.getLogger(__name__)
 
@@ -53,7 +55,7 @@ class Display:
         """After an update: the latest figures."""
         if not self.visible:
             return
-        text = "  ".join([*(f"{name} {_short(name, value)}" for name, value in figures.items())])
+        text = "  ".join([*(f"{name} {short(name, value)}" for name, value in figures.items())])
         text += f"  {tasks_per_second:.0f} tasks/s"
         if self._bar is not None:
             self._bar.update(self._task, completed=done, figures=text)
@@ -73,7 +75,3 @@ class Display:
     def _remaining(self, done: int) -> str:
         seconds = (time.monotonic() - self._started) / max(1, done - self._first) * (self.total - done)
         return f"{seconds / 60:.0f} min" if seconds >= 90 else f"{seconds:.0f} s"
-
-
-def _short(name: str, value: float) -> str:
-    return f"{100 * value:.1f}%" if name.endswith("accuracy") else f"{value:.4g}"

@@ -24,6 +24,7 @@ from metamtl.runs.lock import held
 from metamtl.runs.log import say
 from metamtl.runs.metric_names import lower_is_better
 from metamtl.runs.result import Record, Result, read_episodes, read_result, share, summary
+from metamtl.runs.units import readable
 
 # what may differ between a reference and the config that asks for it
 _FREE = (
@@ -217,8 +218,9 @@ def _said(record: Mapping[str, Any]) -> str:
     if delta is not None:
         told = f"{100 * delta['mean']:+.2f}% ± {100 * delta['ci95']:.2f} (higher is better)"
     gaps = record["negative_transfer"]["gaps"]
+    metrics = {name: one["metric"] for name, one in record["families"].items()}
     worse = [
-        f"{name} (by {gaps[name]['gap']:.4g} ± {gaps[name]['ci95']:.2g} {record['families'][name]['metric']}"
+        f"{name} (by {readable(metrics[name], gaps[name]['gap'], gaps[name]['ci95'])} {metrics[name]}"
         f"{'' if gaps[name]['sure'] else ', which may be chance'})"
         for name in record["negative_transfer"]["families"]
     ]

@@ -32,6 +32,7 @@ from metamtl.runs.log import say
 from metamtl.runs.metric_names import in_percent
 from metamtl.runs.result import Result, read_result, summary, write_result
 from metamtl.runs.sequence_plots import plot_sequence
+from metamtl.runs.units import readable
 from metamtl.trainer import checkpoint
 from metamtl.transfer.base import Strategy
 from metamtl.transfer.finetune import FineTune
@@ -187,10 +188,9 @@ def _examples(judges: Sequence[Parts], row: Sequence[EpisodeFigures], metric: st
 
 
 def _said(record: Mapping[str, Any], metric: str) -> str:
-    mean, scale, digits = ("ACC", 100, 2) if in_percent(metric) else (f"mean {metric}", 1, 4)
-    acc = {key: f"{scale * record['acc'][key]:.{digits}f}" for key in ("mean", "ci95")}
-    parts = [f"{mean} {acc['mean']}{'%' if scale == 100 else ''} ± {acc['ci95']}"]
+    mean = "ACC" if in_percent(metric) else f"mean {metric}"
+    parts = [f"{mean} {readable(metric, record['acc']['mean'], record['acc']['ci95'])}"]
     for key, name in (("bwt", "BWT"), ("fwt", "FWT"), ("forgetting", "forgetting")):
         if record[key] is not None:
-            parts.append(f"{name} {scale * record[key]:+.{digits}f}")
+            parts.append(f"{name} {readable(metric, record[key], sign=True)}")
     return f"after {len(record['stages'])} stages: {', '.join(parts)}"

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from metamtl.engine.world import World
 from metamtl.evaluation.protocol import evaluate_episodes, summaries
 from metamtl.families import Families
-from metamtl.runs.result import Summary, readable
+from metamtl.runs.result import Summary
+from metamtl.runs.units import readable
 
 
 @dataclass(frozen=True)
@@ -33,14 +34,16 @@ def validate(families: Families, world: World, before: dict[str, float]) -> Vali
         # those of single classes (`f1/artist`) are for the test
         values |= {f"val/{of}{figure}": each["mean"] for figure, each in found.items() if "/" not in figure}
         values[f"val/{of}{metric}_ci95"] = now[name]["ci95"]
-    text = ", ".join(
-        f"{families.prefix(name)}{parts.family.metric} {readable(parts.family.metric, now[name])}"
-        for name, parts in families.each.items()
-    )
+    metrics = {name: f"{families.prefix(name)}{parts.family.metric}" for name, parts in families.each.items()}
+    text = ", ".join(f"{metric} {readable(metric, *_interval(now[name]))}" for name, metric in metrics.items())
     if families.weighting is None:
         return Validation(next(iter(now.values()))["mean"], families.first.family.higher_is_better, values, text)
     score = _mean_change(families, now, before)
     return Validation(score, True, {**values, "val/score": score}, f"score {score:+.4f}: {text}")
+
+
+def _interval(one: Summary) -> tuple[float, float]:
+    return one["mean"], one["ci95"]
 
 
 def _mean_change(families: Families, now: dict[str, Summary], before: dict[str, float]) -> float:

@@ -68,7 +68,8 @@ def finished(
     with MetricStream(run.metrics_file) as stream:
         for step in (50, 100):
             stream.write(step, "train", {"train/loss": 1.0 / step, "time/seconds": step / 10})
-        stream.write(100, "val", {"val/accuracy": 0.5})
+        if validation is not None:
+            stream.write(100, "val", {"val/accuracy": validation})
     values = np.linspace(0.2, 0.8, 40) if accuracy is None else accuracy
     result: dict[str, Any] = {
         "test": {"loss": summary(1 - values), "accuracy": summary(values)},
@@ -102,8 +103,12 @@ def several(
     weighting: str = "equal",
     step_ms: float = 2.0,
     references: bool = True,
+    validation: Mapping[str, float] | None = None,
 ) -> RunFolder:
-    """A completed run of several families, with family -> the mean accuracy (together, alone) of ten test examples."""
+    """A completed run of several families, with family -> the mean accuracy (together, alone) of ten test examples.
+
+    The accuracies of its `validation` are in its stream, at the step that its result names and at one after it.
+    """
     changes = {"weighting.name": weighting, "families": {name: {"data": "glyphs"} for name in figures}}
     run = finished(outputs, "joint", seed, changes=changes)
     spread = np.linspace(-0.01, 0.01, 10)
@@ -114,6 +119,11 @@ def several(
     whole: dict[str, Any] = {"families": families, "train": {"steps": 100, "step_ms": step_ms}}
     if references:
         whole["references"] = _references(figures)
+    if validation is not None:
+        whole["best"] = {"step": 110, "val/score": 0.5}
+        with MetricStream(run.metrics_file) as stream:
+            for step, more in ((110, 0.0), (120, 0.1)):
+                stream.write(step, "val", {f"val/{name}/accuracy": one + more for name, one in validation.items()})
     columns = {f"{name}/accuracy": together + spread for name, (together, _) in figures.items()}
     write_result(run, Result(**whole), columns)  # type: ignore[typeddict-item]
     return run

@@ -37,7 +37,7 @@ def test_the_baseline_is_the_best_on_validation_and_not_on_test(tmp_path: Path) 
     assert names(comparison) == [["maml", "anil"]]  # the best first
     assert section.baseline is not None
     assert section.baseline.name == "anil"
-    assert comparison.notes[0] == "Tested against anil, the best on validation (accuracy 80.00)."
+    assert comparison.notes[0] == "Tested against anil, the best on validation (accuracy 80.00%)."
     assert [row.baseline for row in section.rows] == [False, True]
 
 
@@ -120,7 +120,7 @@ def test_without_validation_nothing_is_tested_until_a_baseline_is_named(tmp_path
     )
     assert any(row.test for row in compared(tmp_path, baseline="maml").rows)
     finished(tmp_path, "fomaml", validation=0.1)
-    assert "Tested against fomaml, the best on validation of those that have a figure of it (accuracy 10.00)." in (
+    assert "Tested against fomaml, the best on validation of those that have a figure of it (accuracy 10.00%)." in (
         compared(tmp_path).notes
     )
 
@@ -133,7 +133,7 @@ def test_the_reader_is_warned(tmp_path: Path) -> None:
     other.update_meta(device="cuda:0")
     finished(tmp_path, "sine", facts={"test": {"mse": summary(noisy(0.5, 0))}})
     assert compared(tmp_path).notes == (
-        "Tested against maml, the best on validation (accuracy 90.00).",
+        "Tested against maml, the best on validation (accuracy 90.00%).",
         "One seed: maml. The tests speak of these trained weights; training again may change more.",
         "Seconds and tasks a second were measured on different devices (cpu, cuda:0).",
         "Without a test figure of accuracy: sine.",

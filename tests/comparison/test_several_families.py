@@ -16,7 +16,7 @@ from metamtl.comparison import formats
 from metamtl.comparison.collect import collect
 from metamtl.comparison.columns import filled, standard
 from metamtl.comparison.compare import Comparison, compare
-from metamtl.comparison.groups import grouped
+from metamtl.comparison.groups import grouped, protocol_facts
 from metamtl.comparison.legend import legend
 from metamtl.comparison.ranks import Rank
 from metamtl.comparison.sections import Row
@@ -24,7 +24,7 @@ from metamtl.comparison.sorting import sorted_by
 from metamtl.comparison.statistics import over_seeds, paired_test
 from metamtl.comparison.where import group_named
 from metamtl.errors import UsageError
-from metamtl.runs.result import share
+from metamtl.runs.result import share, write_result
 from tests.comparison.made import finished, several
 
 EQUAL = [{"road": (0.5, 0.4), "lane": (0.6, 0.8)}, {"road": (0.44, 0.4), "lane": (0.7, 0.8)}]
@@ -187,3 +187,25 @@ def test_without_a_time_of_equal_weights_there_is_no_ratio(tmp_path: Path, other
     several(tmp_path, EQUAL[0], weighting=other, step_ms=step_ms)
     several(tmp_path, EQUAL[0], weighting="pcgrad")
     assert all(math.isnan(row.step_ratio) for row in compared(tmp_path, baseline=None).rows)
+
+
+def test_families_have_a_validation_of_their_own(tmp_path: Path) -> None:
+    for weighting, figures, road in (("equal", EQUAL[0], 0.7), ("pcgrad", OTHER[0], 0.6)):
+        several(tmp_path, figures, weighting=weighting, references=False, validation={"road": road, "lane": 0.5})
+    comparison = compared(tmp_path, "road/accuracy", baseline=None)
+    assert texts(comparison, "validation") == ["70.00", "60.00"]
+    assert comparison.notes[0] == "Tested against joint equal, the best on validation (road/accuracy 70.00%)."
+    assert math.isnan(collect([tmp_path])[0].validation("road/loss"))  # which no line has
+
+
+def test_figures_of_single_types_have_the_facts_of_their_family(tmp_path: Path) -> None:
+    figure = {"mean": 0.5, "ci95": 0.1, "episodes": 10}
+    slots = {"metric": "f1", "test": {"f1": figure, "f1/album": figure}, "episodes_id": "of slots"}
+    several(tmp_path, EQUAL[0])
+    run = several(tmp_path, EQUAL[1], seed=1)
+    write_result(run, {"families": {"slots": slots}})  # type: ignore[typeddict-item]
+    record = collect([tmp_path])[-1]
+    assert record.facts("slots/f1/album")["episodes_id"] == record.facts("slots/f1")["episodes_id"] == "of slots"
+    assert {key.rpartition(".")[0] for key in protocol_facts(record)} == {"result.slots"}
+    with pytest.raises(UsageError, match="There are slots/f1, road/accuracy, lane/accuracy, delta_m, and 1 of single"):
+        compare(grouped(reversed(collect([tmp_path]))), "nothing")

@@ -103,7 +103,7 @@ def test_each_of_several_families_has_a_panel(
     path = _families(run, names)
     assert path.exists() and list(drawn) == [f"{name}/f1" for name in names]
     titles = [panel.get_title(loc="left") for panel, _ in drawn.values()]
-    assert titles == [f"{name}: f1, test 0.2000 ± 0.1960" for name in names]
+    assert titles == [f"{name}: f1, test 20.00% ± 19.60" for name in names]
     figure = drawn["family0/f1"][0].figure
     assert figure.get_size_inches() == pytest.approx([0.8 + 3.8 * across, 1.0 + 2.7 * down])
     assert sum(panel.get_visible() for panel in figure.axes) == count

@@ -271,6 +271,6 @@ def test_lamaml_second_order_agrees_with_finite_differences() -> None:
 def test_figures_that_are_no_shares_are_not_said_in_percent() -> None:
     figures = sequence_figures(np.array([[3.0, 3.0], [1.0, 2.5], [1.5, 0.5]]), 0.025)
     in_shares = sequence._said({"stages": ["a", "b"], **figures}, "accuracy")
-    assert in_shares.startswith("after 2 stages: ACC 100.00% ± 2.50, BWT +50.00")
+    assert in_shares.startswith("after 2 stages: ACC 100.00% ± 2.50, BWT +50.00%")
     in_errors = sequence._said({"stages": ["a", "b"], **figures}, "mse")
     assert in_errors.startswith("after 2 stages: mean mse 1.0000 ± 0.0250, BWT +0.5000")

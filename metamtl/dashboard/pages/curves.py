@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from metamtl.comparison.groups import Group
-from metamtl.comparison.metrics import readable
 from metamtl.comparison.record import RunRecord
 from metamtl.dashboard.blocks import Block, Chart, Folded, Table, Text
 from metamtl.dashboard.charts import axis_of, colour, dash, faint, layout, numbers, plain
@@ -16,6 +15,7 @@ from metamtl.dashboard.pages.parts import choices, metric_of
 from metamtl.dashboard.streams import Band, band, curves_of, of_names, smoothed
 from metamtl.dashboard.view import SMOOTHINGS, View
 from metamtl.dashboard.watch import Shown, Snapshot, group_identity
+from metamtl.runs.units import bare, unit_of
 
 _MOST_GROUPS = 7  # as many as there are colours, when none are chosen
 _MOST_CHOICES = 60
@@ -138,14 +138,15 @@ def _ends(lines: Sequence[Line], metric: str, across: str) -> Table:
             line.group.name,
             str(line.seeds),
             f"{line.band.at[-1]:,.0f}",
-            readable(name, float(line.band.mean[-1])),
-            readable(name, float(line.band.low[-1])),
-            readable(name, float(line.band.high[-1])),
+            bare(name, float(line.band.mean[-1])),
+            bare(name, float(line.band.low[-1])),
+            bare(name, float(line.band.high[-1])),
         ]
         for line in lines
     ]
     head = ["group", "seeds", across, "mean", "least", "greatest"]
-    return Table(f"{metric} at the end of each curve", head, rows, frozenset(range(1, 6)))
+    unit = ", in %" if unit_of(name) else ""
+    return Table(f"{metric} at the end of each curve{unit}", head, rows, frozenset(range(1, 6)))
 
 
 def _notes(groups: Sequence[Group], view: View) -> list[Block]:

@@ -15,7 +15,6 @@ import numpy as np
 from metamtl.comparison import cached
 from metamtl.comparison.figures import figures_of
 from metamtl.comparison.groups import Group
-from metamtl.comparison.metrics import readable
 from metamtl.comparison.record import RunRecord
 from metamtl.dashboard.blocks import Block, Chart, Text
 from metamtl.dashboard.charts import layout, numbers, plain
@@ -25,6 +24,7 @@ from metamtl.dashboard.view import View
 from metamtl.dashboard.watch import Shown, Snapshot
 from metamtl.errors import MetamtlError
 from metamtl.runs.folder import RunFolder
+from metamtl.runs.units import readable
 
 # From orange through the neutral middle to blue: signs are told apart, also by the colour-blind.
 _SIGNED = [[0.0, "#D55E00"], [0.5, "#F2F2F2"], [1.0, "#0072B2"]]
@@ -41,7 +41,7 @@ def page(snapshot: Snapshot, view: View) -> list[Block]:
     blocks: list[Block] = [*group_choices(shown, groups, view), *_families(groups), *_transfer(shown)]
     for group in groups:
         for measure, matrix in _mean_matrices(group.records).items():
-            blocks.append(_map(f"{measure} of {group.name}", matrix, "moves", signed=True))
+            blocks.append(_map(f"{measure} of {group.name}", measure, matrix, "moves", signed=True))
     if not any(isinstance(block, Chart) for block in blocks):
         words = "No run here has several families, a record of how they are related, or tests on other data."
         blocks.append(Text(words))
@@ -56,7 +56,7 @@ def _families(groups: Sequence[Group]) -> list[Block]:
             family, _, kind = metric.rpartition("/")
             if kind != "loss":
                 found.setdefault(kind, {})[group.name, family] = figures_of(group, metric).mean
-    return [_map(f"{kind} of each family", matrix, "has in", signed=False) for kind, matrix in found.items()]
+    return [_map(f"{kind} of each family", kind, matrix, "has in", signed=False) for kind, matrix in found.items()]
 
 
 def _transfer(shown: Shown) -> list[Block]:
@@ -73,7 +73,9 @@ def _transfer(shown: Shown) -> list[Block]:
     for metric, cells in sums.items():
         if any(source != target for source, target in cells):
             matrix = {pair: float(np.mean(values)) for pair, values in cells.items()}
-            blocks.append(_map(f"Transfer: {metric}, trained on row, tested on column", matrix, "to", signed=False))
+            blocks.append(
+                _map(f"Transfer: {metric}, trained on row, tested on column", metric, matrix, "to", signed=False)
+            )
     return blocks
 
 
@@ -131,18 +133,17 @@ def _streamed(record: RunRecord) -> dict[str, Matrix]:
     return found
 
 
-def _map(title: str, matrix: Matrix, verb: str, signed: bool) -> Chart:
+def _map(title: str, metric: str, matrix: Matrix, verb: str, signed: bool) -> Chart:
     rows, columns = (list(dict.fromkeys(pair[side] for pair in matrix)) for side in (0, 1))
     cells = np.array([[matrix.get((row, column), np.nan) for column in columns] for row in rows])
     finite = np.abs(cells[np.isfinite(cells)])
     most = float(finite.max()) if finite.size else 1.0
-    name = title.partition(" ")[0]
     trace: dict[str, Any] = {
         "type": "heatmap",
         "x": [plain(column, 200) for column in columns],
         "y": [plain(row, 200) for row in rows],
         "z": [numbers(row) for row in cells],
-        "text": [["" if np.isnan(cell) else readable(name, float(cell)) for cell in row] for row in cells],
+        "text": [["" if np.isnan(cell) else readable(metric, float(cell)) for cell in row] for row in cells],
         "texttemplate": "%{text}",
         "hovertemplate": f"%{{y}} {verb} %{{x}}: %{{text}}<extra></extra>",
         "colorscale": _SIGNED if signed else _RISING,

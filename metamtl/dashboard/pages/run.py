@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import base64
+import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from metamtl.comparison.metrics import readable
 from metamtl.comparison.names import shown_value
 from metamtl.comparison.record import RunRecord
 from metamtl.dashboard.blocks import STATES, Block, Cell, Chart, Folded, Image, Pre, Progress, Table, Text
@@ -20,6 +20,7 @@ from metamtl.dashboard.watch import Snapshot, identity
 from metamtl.errors import MetamtlError
 from metamtl.runs.files import read_json
 from metamtl.runs.folder import RunFolder
+from metamtl.runs.units import readable
 
 _LOG_BYTES = 1 << 14
 _LARGEST_PICTURE = 4 << 20
@@ -70,8 +71,8 @@ def _figures(record: RunRecord) -> list[Block]:
     for metric, figure in record.figures.items():
         facts = record.facts(metric)
         told = readable(metric, figure["mean"], figure["ci95"])
-        validation = record.validation.get(metric)
-        shown = "" if validation is None else readable(metric, validation)
+        validation = record.validation(metric)
+        shown = "" if math.isnan(validation) else readable(metric, validation)
         rows.append([metric, told, f"{figure['episodes']:,}", shown, _words(facts.get("transduction", ""))])
     head = ["figure", "test, ± 95% over episodes", "episodes", "validation", "a prediction saw"]
     return [Table("Test", head, rows, frozenset({1, 2, 3}))] if rows else []

@@ -9,14 +9,13 @@ from typing import NamedTuple
 
 from metamtl.comparison.figures import figures_of
 from metamtl.comparison.groups import Group
-from metamtl.comparison.metrics import readable
 from metamtl.comparison.names import shown_value
 from metamtl.comparison.record import RunRecord
 from metamtl.dashboard.blocks import STATES, Block, Cell, Link, Progress, Table, Text
 from metamtl.dashboard.pages.parts import choices, keys_between, metric_choices, metric_of
 from metamtl.dashboard.view import View
 from metamtl.dashboard.watch import Shown, Snapshot, group_identity, identity
-from metamtl.runs.metric_names import in_percent
+from metamtl.runs.units import bare, titled
 
 _ROWS = 100  # at a time
 _MOST_KEYS = 6
@@ -112,13 +111,13 @@ def _of_runs(shown: Shown, metric: str | None, keys: Sequence[str]) -> list[Row]
     for record in shown.records:
         progress = record.progress() if record.state != "skipped" else None
         figure = record.figures.get(metric or "", None)
-        validation = record.validation.get(metric or "", math.nan)
+        validation = record.validation(metric or "")
         cells: dict[str, Cell] = {
             "run": Link(record.name, View("run", run=identity(record.path))),
             "status": STATES[record.state],
             "progress": Progress(*progress) if progress else "",
             "seed": "" if record.seed is None else str(record.seed),
-            "figure": readable(metric or "", figure["mean"], figure["ci95"]) if figure else "",
+            "figure": bare(metric or "", figure["mean"], figure["ci95"]) if figure else "",
             "validation": _figure(metric or "", validation),
             "started": record.started[:16].replace("T", " "),
         }
@@ -134,7 +133,7 @@ def _of_runs(shown: Shown, metric: str | None, keys: Sequence[str]) -> list[Row]
 
 
 def _figure(metric: str, value: float) -> str:
-    return "" if math.isnan(value) else readable(metric, value)
+    return "" if math.isnan(value) else bare(metric, value)
 
 
 def _sorted(rows: list[Row], name: str) -> list[Row]:
@@ -153,8 +152,7 @@ def _sorted(rows: list[Row], name: str) -> list[Row]:
 def _table(rows: Sequence[Row], metric: str | None, view: View) -> list[Block]:
     names = sorted(dict.fromkeys(name for row in rows for name in row.cells), key=_place)
     names = [name for name in names if any(row.cells.get(name) for row in rows)]
-    unit = " %" if metric and in_percent(metric) else ""
-    titles = {"figure": f"{metric}{unit}"}
+    titles = {"figure": titled(metric or "")}
     head = [
         Link(titles.get(name, name) + _arrow(view.sort, name), view.to(sort=_next(view.sort, name))) for name in names
     ]

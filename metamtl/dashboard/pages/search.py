@@ -15,6 +15,7 @@ from metamtl.dashboard.pages.parts import choices, keys_between, metric_choices,
 from metamtl.dashboard.view import View
 from metamtl.dashboard.watch import Snapshot
 from metamtl.runs.metric_names import lower_is_better
+from metamtl.runs.units import readable
 
 _MOST_AXES = 8
 _MOST_CHOICES = 12
@@ -101,7 +102,7 @@ def _parallel(records: Sequence[RunRecord], keys: Sequence[str], metric: str) ->
     names = [*keys, metric]
     traces = [_lines(heights, shades == shade, shade, names, records) for shade in range(_SHADES)]
     ticks = [note for place, (_, ends) in enumerate(columns) for note in _ends(place, ends)]
-    ticks += _ends(len(keys), (f"{np.nanmin(figures):.4g}", f"{np.nanmax(figures):.4g}"))
+    ticks += _ends(len(keys), tuple(readable(metric, end) for end in (np.nanmin(figures), np.nanmax(figures))))
     across = {
         "tickvals": list(range(len(names))),
         "ticktext": [plain(name, 24) for name in names],
