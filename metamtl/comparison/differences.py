@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from metamtl.comparison.compare import Comparison
 from metamtl.comparison.groups import differing_keys
-from metamtl.comparison.names import shown_value
+from metamtl.comparison.names import whole_value
 
 
 def differences(comparison: Comparison) -> list[tuple[str, str]]:
@@ -15,7 +15,7 @@ def differences(comparison: Comparison) -> list[tuple[str, str]]:
         whose: dict[str, list[int]] = {}
         for number, group in enumerate(groups, 1):
             if key in group.settings:
-                whose.setdefault(shown_value(group.settings[key]), []).append(number)
+                whose.setdefault(whole_value(group.settings[key]), []).append(number)
         lines.append((key, ", ".join(f"{value} ({_ranges(numbers)})" for value, numbers in whose.items())))
     return lines
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -61,7 +62,8 @@ class RunRecord:
         """The folder as a person tells it from others: its name, in a multirun or an evaluation with the parent's."""
         if self.kind == "evaluation":
             return f"{self.run.name}/eval/{self.path.name}"
-        return f"{self.path.parent.name}/{self.path.name}" if self.path.name.isdigit() else self.path.name
+        numbered = re.fullmatch(r"\d+(-s\d+)?", self.path.name)  # of a multirun, and of a sweep's winners
+        return f"{self.path.parent.name}/{self.path.name}" if numbered else self.path.name
 
     @property
     def seed(self) -> int | None:

@@ -82,7 +82,10 @@ def _blocks(snapshot: Snapshot, view: View) -> list[Block]:
     if metric is None or metric == view.metric:
         return blocks
     others = [name for name in (f"train/{metric.partition('/')[2]}", "train/loss", "val/loss") if name != metric]
-    return blocks + [one for name in others if name in names for one in drawn(groups, name, view)][: 2 * _MOST_CURVES]
+    return (
+        blocks
+        + [one for name in others if name in names.every for one in drawn(groups, name, view)][: 2 * _MOST_CURVES]
+    )
 
 
 def _runs(snapshot: Snapshot, records: Sequence[RunRecord], view: View, written: _Written) -> str:

@@ -59,11 +59,3 @@ def band(curves: Sequence[tuple[Figures, Figures]]) -> Band:
     places, rows, there = places[there.any(axis=0)], rows[:, there.any(axis=0)], there[:, there.any(axis=0)]
     mean = np.where(there, rows, 0.0).sum(axis=0) / there.sum(axis=0)
     return Band(places, mean, np.where(there, rows, np.inf).min(axis=0), np.where(there, rows, -np.inf).max(axis=0))
-
-
-def of_names(found: Sequence[dict[str, Curve]]) -> list[str]:
-    """The names in any of the streams: validation first, then training, then the rest; no intervals."""
-    names = dict.fromkeys(name for curves in found for name in curves if not name.endswith("_ci95"))
-    order = ("val", "train")
-    ranks = {split: place for place, split in enumerate(order)}
-    return sorted(names, key=lambda name: ranks.get(name.partition("/")[0], len(order)))

@@ -85,7 +85,7 @@ def test_groups_are_called_by_their_strategies_of_transfer(tmp_path: Path) -> No
     ]
     for transfer in ({"name": "none"}, *({"source": "outputs/run", **one} for one in strategies)):
         finished(tmp_path, changes={"transfer": transfer})
-    assert set(groups_of(tmp_path)) == {"maml none", "maml l2sp", "maml l2sp+kd"}
+    assert set(groups_of(tmp_path)) == {"maml", "maml l2sp", "maml l2sp+kd"}
 
 
 def test_of_one_seed_the_newest_finished_run_counts(tmp_path: Path) -> None:
@@ -191,3 +191,25 @@ def test_names_are_never_the_same_and_begin_with_the_method(drawn: list[dict[str
     names = short_names(drawn, drawn)
     assert len(set(names)) == len(names)
     assert all(name.startswith(one["algo.name"]) for name, one in zip(names, drawn, strict=True))
+
+
+def test_names_leave_out_what_says_nothing_and_cut_what_is_long() -> None:
+    transfers = [{"algo.name": "maml", "transfer.name": name} for name in ("none", "kd")]
+    assert short_names(transfers, transfers) == ["maml", "maml kd"]
+    both = [{**transfers[0], "data.name": data} for data in ("none", "glyphs")]
+    assert short_names(both, both) == ["maml", "maml glyphs"]
+    labels = [{"algo.name": "maml", "data.labels": count} for count in (None, 20)]
+    assert short_names(labels, labels) == ["maml", "maml labels=20"]
+    stages: list[dict[str, Any]] = [
+        {"algo.name": "joint", "sequence": [{"data": {"digits": [n, n + 1]}} for n in range(start, 8, 2)]}
+        for start in (0, 2)
+    ]
+    names = short_names(stages, stages)
+    assert names[0].startswith("joint sequence=[{data: {digits: [0,1]}}") and max(map(len, names)) < 60
+
+
+def test_a_run_of_a_sweep_is_called_by_its_sweep(tmp_path: Path) -> None:
+    for number in ("3", "3-s1"):
+        run = finished(tmp_path)
+        run.path.rename(tmp_path / number)
+    assert {record.name for record in collect([tmp_path])} == {f"{tmp_path.name}/3", f"{tmp_path.name}/3-s1"}

@@ -7,6 +7,7 @@ import io
 import json
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -200,10 +201,10 @@ def test_families_have_a_validation_of_their_own(tmp_path: Path) -> None:
 
 def test_figures_of_single_types_have_the_facts_of_their_family(tmp_path: Path) -> None:
     figure = {"mean": 0.5, "ci95": 0.1, "episodes": 10}
-    slots = {"metric": "f1", "test": {"f1": figure, "f1/album": figure}, "episodes_id": "of slots"}
+    slots: Any = {"metric": "f1", "test": {"f1": figure, "f1/album": figure}, "episodes_id": "of slots"}
     several(tmp_path, EQUAL[0])
     run = several(tmp_path, EQUAL[1], seed=1)
-    write_result(run, {"families": {"slots": slots}})  # type: ignore[typeddict-item]
+    write_result(run, {"families": {"slots": slots}})
     record = collect([tmp_path])[-1]
     assert record.facts("slots/f1/album")["episodes_id"] == record.facts("slots/f1")["episodes_id"] == "of slots"
     assert {key.rpartition(".")[0] for key in protocol_facts(record)} == {"result.slots"}

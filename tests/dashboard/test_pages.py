@@ -193,3 +193,34 @@ def test_an_unknown_page_and_a_wrong_filter_are_told(snapshot: Snapshot) -> None
     first, *rest = blocks_of(snapshot, View(where="shot=1"))
     assert isinstance(first, Text) and "did you mean task.shots?" in first.text
     assert rest
+
+
+def test_a_test_on_the_data_it_learned_is_no_transfer(tmp_path: Path) -> None:
+    finished(tmp_path, facts={"data": {"name": "glyphs-latin"}})  # what a source is called beside its option
+    blocks = blocks_of(Watch([tmp_path]).snapshot(), View("related"))
+    assert not any(isinstance(block, Chart) for block in blocks)
+
+
+def test_groups_that_stand_alone_share_a_table_without_empty_columns(tmp_path: Path) -> None:
+    for algo in ("maml", "anil"):
+        finished(tmp_path, algo)
+    for data in ("omniglot", "sines"):
+        finished(tmp_path, facts={"data": {"name": data}, "episodes_id": data}, changes={"data.name": data})
+    blocks = blocks_of(Watch([tmp_path]).snapshot(), View("compare"))
+    tables = [block for block in blocks if isinstance(block, Table) and block.caption.startswith("Test accuracy")]
+    assert [(one.caption, len(one.rows)) for one in tables] == [
+        ("Test accuracy, against maml glyphs", 2),
+        ("Test accuracy of groups that met episodes of their own", 2),
+    ]
+    assert "difference" in tables[0].head and not {"difference", "p", "± seeds"} & set(tables[1].head)
+
+
+def test_it_is_said_that_other_groups_have_other_figures(tmp_path: Path) -> None:
+    finished(tmp_path)
+    assert not any("other figures" in sentence for sentence in _sentences(tmp_path))
+    finished(tmp_path, "joint", facts={"test": {"mse": {"mean": 1.0, "ci95": 0.1, "episodes": 40}}})
+    assert any("1 of the 2 finished groups have other figures" in sentence for sentence in _sentences(tmp_path))
+
+
+def _sentences(outputs: Path) -> list[str]:
+    return [one.text for one in blocks_of(Watch([outputs]).snapshot(), View()) if isinstance(one, Text)]

@@ -48,7 +48,7 @@ def test_programs_answer_as_the_predictor_does(runs: Runs, kind: str, tmp_path: 
     result = json.loads((run / "result.json").read_text())
     accuracy = result["test"]["accuracy"]
     for said in (
-        f"accuracy: {accuracy['mean']:.4f} ± {accuracy['ci95']:.4f} over 20 episodes",
+        f"accuracy: {100 * accuracy['mean']:.2f}% ± {100 * accuracy['ci95']:.2f} over 20 episodes",
         result["episodes_id"],
         result["normalisation"],
         "class 0 (2), class 1 (2), class 2 (2)",

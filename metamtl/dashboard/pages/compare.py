@@ -6,19 +6,20 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from metamtl.comparison.columns import Column, filled, standard
+from metamtl.comparison.columns import NOTHING, Column, standard
 from metamtl.comparison.compare import Comparison, compare
 from metamtl.comparison.differences import differences
 from metamtl.comparison.figures import episode_means
 from metamtl.comparison.groups import Group, differing_keys
 from metamtl.comparison.legend import legend
-from metamtl.comparison.names import shown_value
+from metamtl.comparison.names import distinct_parts, shown_value
 from metamtl.comparison.sections import Row, Section
 from metamtl.comparison.unfinished import unfinished
-from metamtl.dashboard.blocks import STATES, Block, Cell, Chart, Link, Table, Text
+from metamtl.dashboard.blocks import STATES, Block, Cell, Chart, Folded, Link, Table, Text
 from metamtl.dashboard.charts import COLOURS, axis_of, colour, layout, numbers, plain
 from metamtl.dashboard.pages.curves import group_choices
-from metamtl.dashboard.pages.parts import metric_choices, metric_of
+from metamtl.dashboard.pages.headlines import figure_choices, of_groups
+from metamtl.dashboard.pages.parts import metric_of
 from metamtl.dashboard.view import View
 from metamtl.dashboard.watch import Snapshot, group_identity, identity
 from metamtl.errors import MetamtlError
@@ -27,6 +28,7 @@ _MOST_DISTRIBUTIONS = 12
 _MOST_COLUMNS = 12
 _MOST_DRAWN = 3  # sections
 _MOST_UNFINISHED = 50
+_MOST_NOTES = 5
 
 
 def page(snapshot: Snapshot, view: View) -> list[Block]:
@@ -40,21 +42,36 @@ def page(snapshot: Snapshot, view: View) -> list[Block]:
     if baseline is not None and not any(metric in record.figures for record in baseline.counted):
         baseline = None
     comparison = compare(groups, metric, baseline)
-    blocks: list[Block] = [*metric_choices(groups, metric, view), *group_choices(shown, groups, view)]
-    for section in comparison.sections:
-        blocks += [_table(comparison, section, view)]
-    blocks += [Text(sentence) for sentence in (*legend(comparison, standard(comparison)), *comparison.notes)]
-    for section in [one for one in comparison.sections if len(one.rows) > 1][:_MOST_DRAWN] or comparison.sections[:1]:
+    blocks: list[Block] = [*figure_choices(of_groups(groups), metric, view), *group_choices(shown, groups, view)]
+    several = [section for section in comparison.sections if len(section.rows) > 1]
+    blocks += [_table(comparison, section.rows, _against(metric, section), view) for section in several]
+    if alone := [section.rows[0] for section in comparison.sections if len(section.rows) == 1]:
+        title = "of groups that met episodes of their own" if len(alone) > 1 or several else f"of {alone[0].group.name}"
+        blocks.append(_table(comparison, alone, f"Test {metric} {title}", view))
+    blocks += [Text(sentence) for sentence in legend(comparison, standard(comparison))]
+    notes = [Text(sentence) for sentence in comparison.notes]
+    blocks += notes[:_MOST_NOTES]
+    if rest := notes[_MOST_NOTES:]:
+        blocks.append(Folded(f"{len(rest)} more notes", rest))
+    for section in several[:_MOST_DRAWN] or comparison.sections[:1]:
         blocks += [*_intervals(section, metric), *_distributions(section, metric)]
     return [*blocks, *_settings(comparison), *_unfinished(shown.records)]
 
 
-def _table(comparison: Comparison, section: Section, view: View) -> Table:
-    columns = filled(comparison, standard(comparison))
-    rows = [[_cell(column, row, view) for column in columns] for row in section.rows]
+def _table(comparison: Comparison, shown: Sequence[Row], title: str, view: View) -> Table:
+    columns = [column for column in standard(comparison) if any(_says(column, row) for row in shown)]
+    rows = [[_cell(column, row, view) for column in columns] for row in shown]
     numeric = frozenset(place for place, column in enumerate(columns) if column.numeric)
-    first = section.baseline.name if section.baseline else "no baseline"
-    return Table(f"Test {comparison.metric}, against {first}", [column.title for column in columns], rows, numeric)
+    return Table(title, [column.title for column in columns], rows, numeric)
+
+
+def _against(metric: str, section: Section) -> str:
+    return f"Test {metric}, against {section.baseline.name if section.baseline else 'no baseline'}"
+
+
+def _says(column: Column, row: Row) -> bool:
+    """Whether a table of rows needs a column for this one: the baseline of itself alone is none."""
+    return column.text(row) != NOTHING and not (column.key == "difference" and row.baseline)
 
 
 def _cell(column: Column, row: Row, view: View) -> Cell:
@@ -122,8 +139,10 @@ def _distributions(section: Section, metric: str) -> list[Block]:
 
 
 def _numbered(section: Section, row: Row) -> str:
-    """A name for an axis: with a number, since cut names may be equal."""
-    return f"{section.rows.index(row) + 1} {plain(row.group.name, 40)}"
+    """A name for an axis, of what differs: with a number, since cut names may be equal."""
+    place = section.rows.index(row)
+    names = distinct_parts([other.group.name for other in section.rows])
+    return f"{place + 1} {plain(names[place], 32)}"
 
 
 def _settings(comparison: Comparison) -> list[Block]:

@@ -8,24 +8,26 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from metamtl.comparison.groups import Group
+from metamtl.comparison.names import distinct_parts
 from metamtl.comparison.record import RunRecord
 from metamtl.dashboard.blocks import Block, Chart, Folded, Table, Text
 from metamtl.dashboard.charts import axis_of, colour, dash, faint, layout, numbers, plain
+from metamtl.dashboard.pages.headlines import Ordered, figure_choices, of_streams
 from metamtl.dashboard.pages.parts import choices, metric_of
-from metamtl.dashboard.streams import Band, band, curves_of, of_names, smoothed
+from metamtl.dashboard.streams import Band, band, curves_of, smoothed
 from metamtl.dashboard.view import SMOOTHINGS, View
 from metamtl.dashboard.watch import Shown, Snapshot, group_identity
 from metamtl.runs.units import bare, unit_of
 
-_MOST_GROUPS = 7  # as many as there are colours, when none are chosen
+MOST_GROUPS = 7  # as many as there are colours, when none are chosen
 _MOST_CHOICES = 60
 _MOST_SEEDS = 10
 
 
 class Line(NamedTuple):
-    """A group's curve, with its place among the colours."""
+    """A group's curve under what tells its name from the others', with its place among the colours."""
 
-    group: Group
+    name: str
     seeds: int
     band: Band
     number: int
@@ -41,7 +43,7 @@ def page(snapshot: Snapshot, view: View) -> list[Block]:
     if metric is None:
         return [*group_choices(shown, groups, view), Text("None of these runs has written a figure yet.")]
     controls: list[Block] = [
-        *choices("figure", [(one, {"metric": one}, one == metric) for one in names if one != "time/seconds"], view),
+        *figure_choices(names, metric, view),
         *choices("over", [("step", {"x": "step"}, view.x == "step"), ("time", {"x": "time"}, view.x == "time")], view),
         *choices("smoothing", [(weight, {"smooth": weight}, view.smooth == weight) for weight in SMOOTHINGS], view),
         *choices("logarithmic", [(t or "none", {"log": t}, view.log == t) for t in ("", "x", "y", "xy")], view),
@@ -53,7 +55,10 @@ def page(snapshot: Snapshot, view: View) -> list[Block]:
 
 def drawn(groups: Sequence[Group], metric: str, view: View) -> list[Block]:
     """The chart of one metric, and its ends as a table."""
-    lines = [line for number, group in enumerate(groups) if (line := _line(group, metric, view, number)) is not None]
+    names = distinct_parts([group.name for group in groups])
+    pairs = enumerate(zip(groups, names, strict=True))
+    made = [_line(group, name, metric, view, number) for number, (group, name) in pairs]
+    lines = [line for line in made if line is not None]
     if not lines:
         why = " Their streams do not say the time." if view.x == "time" else ""
         return [Text(f"None of these runs has a curve of {metric}.{why}")]
@@ -69,15 +74,16 @@ def drawn(groups: Sequence[Group], metric: str, view: View) -> list[Block]:
 
 def chosen_groups(shown: Shown, view: View) -> list[Group]:
     """Those that the view names, otherwise the newest."""
-    return shown.chosen(view.groups) or shown.groups[-_MOST_GROUPS:]
+    return shown.chosen(view.groups) or shown.groups[-MOST_GROUPS:]
 
 
-def stream_metric(groups: Sequence[Group], view: View) -> tuple[str | None, list[str]]:
+def stream_metric(groups: Sequence[Group], view: View) -> tuple[str | None, Ordered]:
     """The name of the stream that is drawn, and all there are; a validation is better to look at than a loss."""
-    names = of_names([curves_of(record) for group in groups for record in _counted(group)[:2]])
+    ordered = of_streams([curves_of(record) for group in groups for record in _counted(group)[:2]])
+    names = ordered.every
     selected = metric_of(groups, view)
     wanted = (view.metric, f"val/{selected}", "val/accuracy", "train/loss")
-    return next((name for name in wanted if name in names), names[0] if names else None), names
+    return next((name for name in wanted if name in names), names[0] if names else None), ordered
 
 
 def group_choices(shown: Shown, groups: Sequence[Group], view: View) -> list[Block]:
@@ -97,7 +103,7 @@ def _counted(group: Group) -> list[RunRecord]:
     return list({record.seed: record for record in group.records if record.state != "skipped"}.values())[-_MOST_SEEDS:]
 
 
-def _line(group: Group, metric: str, view: View, number: int) -> Line | None:
+def _line(group: Group, name: str, metric: str, view: View, number: int) -> Line | None:
     found = []
     for record in _counted(group):
         curve = curves_of(record).get(metric)
@@ -107,11 +113,11 @@ def _line(group: Group, metric: str, view: View, number: int) -> Line | None:
         known = np.isfinite(at) & np.isfinite(curve.values)
         if known.any():
             found.append((at[known], smoothed(curve.values[known], float(view.smooth))))
-    return Line(group, len(found), band(found), number) if found else None
+    return Line(name, len(found), band(found), number) if found else None
 
 
 def _traces(line: Line, metric: str, view: View) -> list[dict[str, Any]]:
-    shade, name = colour(line.number), plain(f"{line.group.name} ({line.seeds} seed{'s' * (line.seeds > 1)})")
+    shade, name = colour(line.number), plain(f"{line.name} ({line.seeds} seed{'s' * (line.seeds > 1)})")
     at, few = numbers(line.band.at), line.band.at.size < 40
     mean = {
         "type": "scatter",
@@ -135,7 +141,7 @@ def _ends(lines: Sequence[Line], metric: str, across: str) -> Table:
     name = metric.partition("/")[2]
     rows = [
         [
-            line.group.name,
+            line.name,
             str(line.seeds),
             f"{line.band.at[-1]:,.0f}",
             bare(name, float(line.band.mean[-1])),
@@ -151,8 +157,8 @@ def _ends(lines: Sequence[Line], metric: str, across: str) -> Table:
 
 def _notes(groups: Sequence[Group], view: View) -> list[Block]:
     notes = ["A curve has about 500 points: of longer streams lines at equal distances are drawn."]
-    if not view.groups and len(groups) == _MOST_GROUPS:
-        notes.append(f"The newest {_MOST_GROUPS} groups are drawn; choose others above.")
+    if not view.groups and len(groups) == MOST_GROUPS:
+        notes.append(f"The newest {MOST_GROUPS} groups are drawn; choose others above.")
     if any(len({record.seed for record in group.records}) > _MOST_SEEDS for group in groups):
         notes.append(f"Of a group the newest {_MOST_SEEDS} seeds are drawn.")
     return [Text(note) for note in notes]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from metamtl.comparison.groups import Group, differing_keys, telling
@@ -23,12 +23,6 @@ def metric_of(groups: Sequence[Group], view: View) -> str | None:
         except MetamtlError:
             continue
     return None
-
-
-def metric_choices(groups: Iterable[Group], metric: str | None, view: View) -> list[Choices]:
-    """Every figure of the finished runs; nothing where there is none."""
-    names = dict.fromkeys(name for group in groups for record in group.counted for name in record.figures)
-    return choices("figure", [(name, {"metric": name}, name == metric) for name in names], view)
 
 
 def choices(label: str, options: Sequence[tuple[str, dict[str, Any], bool]], view: View) -> list[Choices]:

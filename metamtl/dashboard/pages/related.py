@@ -15,15 +15,19 @@ import numpy as np
 from metamtl.comparison import cached
 from metamtl.comparison.figures import figures_of
 from metamtl.comparison.groups import Group
+from metamtl.comparison.names import distinct_parts
 from metamtl.comparison.record import RunRecord
-from metamtl.dashboard.blocks import Block, Chart, Text
+from metamtl.dashboard.blocks import Block, Chart, Folded, Text
 from metamtl.dashboard.charts import layout, numbers, plain
-from metamtl.dashboard.pages.curves import chosen_groups, group_choices
+from metamtl.dashboard.pages.curves import MOST_GROUPS, group_choices
+from metamtl.dashboard.pages.headlines import of_groups, of_records
 from metamtl.dashboard.streams import curves_of
 from metamtl.dashboard.view import View
 from metamtl.dashboard.watch import Shown, Snapshot
 from metamtl.errors import MetamtlError
 from metamtl.runs.folder import RunFolder
+from metamtl.runs.metric_names import in_percent
+from metamtl.runs.result import Result
 from metamtl.runs.units import readable
 
 # From orange through the neutral middle to blue: signs are told apart, also by the colour-blind.
@@ -37,37 +41,69 @@ Matrix = dict[tuple[str, str], float]
 def page(snapshot: Snapshot, view: View) -> list[Block]:
     """The blocks of the page."""
     shown = snapshot.shown(view.where)
-    groups = chosen_groups(shown, view)
-    blocks: list[Block] = [*group_choices(shown, groups, view), *_families(groups), *_transfer(shown)]
+    groups = shown.chosen(view.groups) or _told(shown.groups)[-MOST_GROUPS:]
+    maps: list[Block] = [*_families(groups), *_transfer(shown)]
     for group in groups:
         for measure, matrix in _mean_matrices(group.records).items():
-            blocks.append(_map(f"{measure} of {group.name}", measure, matrix, "moves", signed=True))
-    if not any(isinstance(block, Chart) for block in blocks):
-        words = "No run here has several families, a record of how they are related, or tests on other data."
-        blocks.append(Text(words))
-    return blocks
+            maps.append(_map(f"{measure} of {group.name}", measure, matrix, "moves", signed=True))
+    if not maps:
+        maps.append(Text("No run here has several families, a record of how they are related, or tests on other data."))
+    return [*group_choices(shown, groups, view), *maps]
+
+
+def _told(groups: Sequence[Group]) -> list[Group]:
+    """The groups of several families, and those that say how they are related."""
+    return [
+        group
+        for group in groups
+        if any((record.result or Result()).get("families") for record in group.counted) or _mean_matrices(group.records)
+    ]
 
 
 def _families(groups: Sequence[Group]) -> list[Block]:
-    """Group x family: a map a metric that families have, but for losses."""
-    found: dict[str, Matrix] = {}
+    """Group x family: a map a kind of figure of those that select; other figures and single types are folded away."""
+    names = dict(zip(groups, distinct_parts([group.name for group in groups]), strict=True))
+    found: dict[bool, dict[str, Matrix]] = {True: {}, False: {}}
+    single: dict[tuple[str, str], Matrix] = {}
     for group in groups:
-        for metric in dict.fromkeys(name for record in group.counted for name in record.figures if "/" in name):
-            family, _, kind = metric.rpartition("/")
-            if kind != "loss":
-                found.setdefault(kind, {})[group.name, family] = figures_of(group, metric).mean
-    return [_map(f"{kind} of each family", kind, matrix, "has in", signed=False) for kind, matrix in found.items()]
+        ordered = of_groups([group])
+        for metric in ordered.every:
+            family, kind, of_type = group.counted[-1].parted(metric)
+            mean = figures_of(group, metric).mean
+            if of_type:
+                single.setdefault((family, kind), {})[names[group], of_type] = mean
+            elif family:
+                found[metric in ordered.first].setdefault(kind, {})[names[group], family] = mean
+    first, rest = (
+        [_map(f"{kind} of each family", kind, one, "has in", signed=False) for kind, one in found[selects].items()]
+        for selects in (True, False)
+    )
+    if not first:  # results that do not say what they select by
+        first, rest = rest, []
+    for (family, kind), matrix in single.items():
+        title = f"{kind} of each type" + (f" of {family}" if family else "")
+        rest.append(_map(title, kind, _turned(matrix), "in", signed=False))
+    return [*first, *([Folded(f"{len(rest)} more maps: other figures, and single types", rest)] if rest else [])]
+
+
+def _turned(matrix: Matrix) -> Matrix:
+    """Columns as rows: names of dozens of types are read one below another."""
+    return {(column, row): value for (row, column), value in matrix.items()}
 
 
 def _transfer(shown: Shown) -> list[Block]:
-    """Trained on x tested on, the mean over finished runs: where a run was tested on other data than it learned."""
+    """Trained on x tested on, the mean over finished runs: where a run was tested on other data than it learned.
+
+    Of the figures that runs select by alone: other ones of the same tests are on the page of each run.
+    """
     sums: dict[str, dict[tuple[str, str], list[float]]] = {}
+    wanted = of_records(shown.records).first
     for record in shown.records:
         if not record.finished:
             continue
+        source, target = _source(record), str(record.settings.get("data.name", ""))
         for metric, figure in record.figures.items():
-            source, target = _source(record), str(record.facts(metric).get("data", {}).get("name", ""))
-            if "/" not in metric and metric != "loss" and source and target:
+            if metric in wanted and not record.parted(metric).family and source and target:
                 sums.setdefault(metric, {}).setdefault((source, target), []).append(figure["mean"])
     blocks: list[Block] = []
     for metric, cells in sums.items():
@@ -140,8 +176,8 @@ def _map(title: str, metric: str, matrix: Matrix, verb: str, signed: bool) -> Ch
     most = float(finite.max()) if finite.size else 1.0
     trace: dict[str, Any] = {
         "type": "heatmap",
-        "x": [plain(column, 200) for column in columns],
-        "y": [plain(row, 200) for row in rows],
+        "x": [plain(column, 40) for column in columns],
+        "y": [plain(row, 40) for row in rows],
         "z": [numbers(row) for row in cells],
         "text": [["" if np.isnan(cell) else readable(metric, float(cell)) for cell in row] for row in cells],
         "texttemplate": "%{text}",
@@ -152,9 +188,16 @@ def _map(title: str, metric: str, matrix: Matrix, verb: str, signed: bool) -> Ch
     }
     if signed:
         trace |= {"zmin": -most, "zmax": most}
+    if in_percent(metric):
+        trace["colorbar"] = {"tickformat": ".1~%"}
     axes = layout(
         {"type": "category", "side": "top", "showgrid": False},
         {"type": "category", "autorange": "reversed", "showgrid": False},
+        margin={"l": 60, "r": 20, "t": 64, "b": 12},  # the names of columns stand below the buttons
     )
-    summary = f"{title}: {len(rows)} rows, {len(columns)} columns."
-    return Chart(title, summary, [trace], axes, height=140 + 44 * len(rows))
+    summary = f"{title}: {_counted(rows, 'row')}, {_counted(columns, 'column')}."
+    return Chart(title, summary, [trace], axes, height=140 + max(22, 44 - len(rows)) * len(rows))
+
+
+def _counted(things: Sequence[str], word: str) -> str:
+    return f"{len(things)} {word}{'s' * (len(things) != 1)}"

@@ -9,12 +9,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from metamtl.comparison.names import shown_value
+from metamtl.comparison.names import whole_value
 from metamtl.comparison.record import RunRecord
 from metamtl.dashboard.blocks import STATES, Block, Cell, Chart, Folded, Image, Pre, Progress, Table, Text
 from metamtl.dashboard.charts import COLOURS, DASHES, axis_of, layout, numbers
+from metamtl.dashboard.pages.headlines import of_records, of_streams
 from metamtl.dashboard.pages.parts import choices
-from metamtl.dashboard.streams import curves_of, of_names, smoothed
+from metamtl.dashboard.streams import curves_of, smoothed
 from metamtl.dashboard.view import SMOOTHINGS, View
 from metamtl.dashboard.watch import Snapshot, identity
 from metamtl.errors import MetamtlError
@@ -25,6 +26,8 @@ from metamtl.runs.units import readable
 _LOG_BYTES = 1 << 14
 _LARGEST_PICTURE = 4 << 20
 _MOST_PICTURES = 12
+_MOST_CURVES = 5
+_SCORE = "What selects: the mean over families of their figures' relative changes since the first validation."
 _PNG = b"\x89PNG\r\n\x1a\n"
 _UNSEEN = re.compile(r"\x1b\[[0-9;]*[A-Za-z]|[\x00-\x08\x0b-\x1f\x7f]")
 
@@ -57,8 +60,8 @@ def _standing(record: RunRecord) -> Table:
     told = {
         "seed": record.seed,
         "device": meta.get("device"),
-        "started": meta.get("started"),
-        "ended": meta.get("ended"),
+        "started": _moment(meta.get("started")),
+        "ended": _moment(meta.get("ended")),
     }
     rows += [[name, _words(value)] for name, value in told.items() if value is not None]
     if isinstance(command := meta.get("command"), list):
@@ -66,22 +69,50 @@ def _standing(record: RunRecord) -> Table:
     return Table("How it stands", ["", ""], rows)
 
 
+def _moment(told: Any) -> str | None:
+    """`2026-11-23 13:43:57 UTC`."""
+    return f"{str(told)[:19].replace('T', ' ')} UTC" if told else None
+
+
 def _figures(record: RunRecord) -> list[Block]:
-    rows = []
-    for metric, figure in record.figures.items():
-        facts = record.facts(metric)
-        told = readable(metric, figure["mean"], figure["ci95"])
-        validation = record.validation(metric)
-        shown = "" if math.isnan(validation) else readable(metric, validation)
-        rows.append([metric, told, f"{figure['episodes']:,}", shown, _words(facts.get("transduction", ""))])
+    ordered = of_records([record])
+    rows = [_figure(record, metric) for metric in (*ordered.first, *ordered.others)]
     head = ["figure", "test, ± 95% over episodes", "episodes", "validation", "a prediction saw"]
-    return [Table("Test", head, rows, frozenset({1, 2, 3}))] if rows else []
+    table: list[Block] = [Table("Test", head, rows, frozenset({1, 2, 3}))] if rows else []
+    return [*table, *_of_types(record, ordered.single)]
+
+
+def _figure(record: RunRecord, metric: str) -> list[Cell]:
+    figure, validation = record.figures[metric], record.validation(metric)
+    told = readable(metric, figure["mean"], figure["ci95"])
+    shown = "" if math.isnan(validation) else readable(metric, validation)
+    saw = _words(record.facts(metric).get("transduction", ""))
+    return [metric, told, f"{figure['episodes']:,}", shown, saw]
+
+
+def _of_types(record: RunRecord, single: Sequence[str]) -> list[Block]:
+    """Of each family a table of its types, which are asked for: there may be dozens."""
+    families: dict[str, dict[str, dict[str, str]]] = {}
+    for metric in single:
+        family, kind, of_type = record.parted(metric)
+        figure = record.figures[metric]
+        cells = families.setdefault(family, {}).setdefault(of_type, {})
+        cells[kind] = readable(metric, figure["mean"], figure["ci95"])
+    blocks: list[Block] = []
+    for family, types in families.items():
+        kinds = list(dict.fromkeys(kind for cells in types.values() for kind in cells))
+        rows = [[of_type, *(cells.get(kind, "") for kind in kinds)] for of_type, cells in sorted(types.items())]
+        table = Table("Test, by type", ["type", *kinds], rows, frozenset(range(1, len(kinds) + 1)))
+        blocks.append(Folded(f"{family}: {len(rows)} types one by one".removeprefix(": "), [table]))
+    return blocks
 
 
 def _charts(record: RunRecord, smoothing: float) -> list[Block]:
     """A chart a metric, training and validation in one."""
     curves = curves_of(record)
-    names = [name for name in of_names([curves]) if name.partition("/")[0] in ("train", "val")]
+    ordered = of_streams([curves])
+    names = [name for name in ordered.every if name.partition("/")[0] in ("train", "val")]
+    first = {name.partition("/")[2] for name in ordered.first}
     ends = list(dict.fromkeys(name.partition("/")[2] for name in names))
     blocks: list[Block] = []
     for metric in ends:
@@ -99,8 +130,12 @@ def _charts(record: RunRecord, smoothing: float) -> list[Block]:
                     }
                 )
         axes = layout({"title": {"text": "outer updates"}}, axis_of(metric))
-        blocks.append(Chart(metric, f"{metric} in training and validation.", traces, axes, height=320))
-    return [*blocks[:2], *([Folded(f"{len(blocks) - 2} more curves", blocks[2:])] if len(blocks) > 2 else [])]
+        splits = " and ".join(str(trace["name"]) for trace in traces)
+        summary = _SCORE if metric == "score" else f"{metric} in {splits}."
+        blocks.append(Chart(metric, summary, traces, axes, height=320))
+    shown = max(2, min(len(first), _MOST_CURVES))
+    rest = blocks[shown:]
+    return [*blocks[:shown], *([Folded(f"{len(rest)} more curves", rest)] if rest else [])]
 
 
 def _evaluations(record: RunRecord) -> list[Block]:
@@ -191,7 +226,7 @@ def flat_words(part: Mapping[str, Any]) -> str:
 
 
 def _words(value: Any) -> str:
-    return value if isinstance(value, str) else shown_value(value)
+    return value if isinstance(value, str) else whole_value(value)
 
 
 def _inside(folder: Path) -> list[Path]:

@@ -12,7 +12,8 @@ from metamtl.comparison.groups import Group
 from metamtl.comparison.names import shown_value
 from metamtl.comparison.record import RunRecord
 from metamtl.dashboard.blocks import STATES, Block, Cell, Link, Progress, Table, Text
-from metamtl.dashboard.pages.parts import choices, keys_between, metric_choices, metric_of
+from metamtl.dashboard.pages.headlines import figure_choices, of_groups
+from metamtl.dashboard.pages.parts import choices, keys_between, metric_of
 from metamtl.dashboard.view import View
 from metamtl.dashboard.watch import Shown, Snapshot, group_identity, identity
 from metamtl.runs.units import bare, titled
@@ -55,7 +56,16 @@ def page(snapshot: Snapshot, view: View) -> list[Block]:
     made = _of_groups(shown, metric) if view.rows == "groups" else _of_runs(shown, metric, keys)
     heading = f"{_counted(shown.records)} in {len(shown.groups)} groups; the runs of a group differ by seed alone."
     blocks: list[Block] = [Text(heading), *choices("rows", rows, view)]
-    return [*blocks, *metric_choices(shown.groups, metric, view), *_table(_sorted(made, view.sort), metric, view)]
+    blocks += figure_choices(of_groups(shown.groups), metric, view)
+    return [*blocks, *_table(_sorted(made, view.sort), metric, view), *_elsewhere(shown.groups, metric)]
+
+
+def _elsewhere(groups: Sequence[Group], metric: str | None) -> list[Block]:
+    """Why finished groups have an empty place: runs of several families have figures of each, and none of all."""
+    finished = [group for group in groups if group.counted]
+    others = sum(not any(metric in record.figures for record in group.counted) for group in finished)
+    told = f"{others} of the {len(finished)} finished groups have other figures than {metric}: choose one above."
+    return [Text(told)] if others else []
 
 
 def state_words(records: Sequence[RunRecord]) -> str:

@@ -11,7 +11,8 @@ from metamtl.comparison.names import shown_value
 from metamtl.comparison.record import RunRecord
 from metamtl.dashboard.blocks import Block, Chart, Folded, Text
 from metamtl.dashboard.charts import COLOURS, axis_of, layout, numbers, plain
-from metamtl.dashboard.pages.parts import choices, keys_between, metric_choices, metric_of
+from metamtl.dashboard.pages.headlines import figure_choices, of_groups
+from metamtl.dashboard.pages.parts import choices, keys_between, metric_of
 from metamtl.dashboard.view import View
 from metamtl.dashboard.watch import Snapshot
 from metamtl.runs.metric_names import lower_is_better
@@ -36,7 +37,7 @@ def page(snapshot: Snapshot, view: View) -> list[Block]:
     key = view.key if view.key in places else places[0]
     options = [(place, {"key": place}, place == key) for place in places]
     few = [option for option in options[:_MOST_CHOICES] if not option[2]]
-    blocks: list[Block] = [*metric_choices(shown.groups, metric, view)]
+    blocks: list[Block] = [*figure_choices(of_groups(shown.groups), metric, view)]
     blocks += choices("against", [(key, {"key": key}, True), *few], view)
     if len(places) > _MOST_CHOICES:
         blocks.append(Folded(f"All {len(places)} keys in which the runs differ", choices("against", options, view)))
