@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import itertools
 import json
 import os
 import re
@@ -14,8 +15,10 @@ from pathlib import Path
 
 import pytest
 
+from metamtl.cli import main
 from metamtl.config.compose import compose
 from metamtl.deploy.folders import class_folders, pictures_in
+from tests.comparison.made import finished, noisy
 from tests.installed import ROOT, installed_wheel
 
 LETTERS = ("ayin", "lamed", "mem", "qof", "shin")
@@ -90,3 +93,12 @@ def _is_significant(first: Path, programs: Path) -> None:
     others = [row for row in section["rows"] if row["group"] != section["baseline"]]
     assert len(others) == 2 and {row["figures"]["seeds"] for row in section["rows"]} == {3}
     assert all(row["test"]["p_t_holm"] < 0.05 for row in others), others
+
+
+def test_the_table_has_the_columns_that_are_printed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    train = {"steps": 100, "tasks_per_second": 6.5, "seconds": 15.0, "step_ms": 123.0}
+    for algo, seed in itertools.product(("r2d2", "centroid"), range(2)):
+        finished(tmp_path, algo, seed, accuracy=noisy(0.7, seed), facts={"train": train})
+    assert main(["compare", str(tmp_path)]) == 0
+    (written,) = [line for line in TUTORIAL.read_text(encoding="utf-8").splitlines() if line.startswith("#  group")]
+    assert written.split() == capsys.readouterr().out.splitlines()[0].split()
