@@ -72,13 +72,17 @@ class Choices:
 
 @dataclass(frozen=True)
 class Chart:
-    """A figure as plotly.js takes it (`data`, `layout`); `summary` says in words what is drawn."""
+    """A figure as plotly.js takes it (`data`, `layout`); `summary` says in words what is drawn.
+
+    On a window narrower than `least_width` pixels it is scrolled.
+    """
 
     title: str
     summary: str
     data: Sequence[Mapping[str, Any]]
     layout: Mapping[str, Any]
     height: int = 420
+    least_width: int = 0
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,8 @@ CHART_OPTIONS: Any = {
     "displaylogo": False,
     "responsive": True,
     "modeBarButtonsToRemove": ["lasso2d", "select2d"],
+    "showSendToCloud": False,  # plotly.js 7 would offer to upload a chart; figures stay on this machine
+    "plotlyServerURL": "",
 }
 
 
@@ -100,9 +102,9 @@ def _chart(block: Chart) -> Any:
     graph = dcc.Graph(
         figure={"data": list(block.data), "layout": dict(block.layout)},
         config=CHART_OPTIONS,
-        style={"height": f"{block.height}px"},
+        style={"height": f"{block.height}px", "minWidth": f"{block.least_width}px"},
     )
-    picture = html.Div(graph, role="img", **_aria(label=block.summary))
+    picture = html.Div(graph, className="chart-frame", role="img", **_aria(label=block.summary))
     return html.Figure([html.H2(block.title), picture, html.Figcaption(block.summary)])
 
 

@@ -153,8 +153,9 @@ def _chart(block: Chart, written: _Written) -> str:
     name = f"chart-{len(written.charts)}"
     written.charts[name] = {"data": block.data, "layout": block.layout}
     place = f'<div class="chart" id="{name}" role="img" aria-label="{_text(block.summary)}"'
-    drawn_there = f'{place} style="height:{block.height}px"></div>'
-    return f"<figure><h2>{_text(block.title)}</h2>{drawn_there}<figcaption>{_text(block.summary)}</figcaption></figure>"
+    drawn_there = f'{place} style="height:{block.height}px;min-width:{block.least_width}px"></div>'
+    framed = f'<div class="chart-frame">{drawn_there}</div>'
+    return f"<figure><h2>{_text(block.title)}</h2>{framed}<figcaption>{_text(block.summary)}</figcaption></figure>"
 
 
 def _text(text: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -128,7 +129,7 @@ def test_compare_tests_against_the_chosen_baseline(snapshot: Snapshot) -> None:
     assert any(isinstance(block, Text) and block.text == f"Tested against {group.name}, as asked." for block in blocks)
     assert [block.title for block in blocks if isinstance(block, Chart)] == [
         f"Differences from {group.name}",
-        "Episodes",
+        "Single episodes, accuracy",
     ]
     assert ["algo.name", "maml", "anil"] in words(table(blocks, "Settings that differ"))
     assert any("Out of memory." in row[2] for row in words(table(blocks, "Without figures")))
@@ -224,3 +225,36 @@ def test_it_is_said_that_other_groups_have_other_figures(tmp_path: Path) -> None
 
 def _sentences(outputs: Path) -> list[str]:
     return [one.text for one in blocks_of(Watch([outputs]).snapshot(), View()) if isinstance(one, Text)]
+
+
+def test_a_run_tells_its_stages_and_what_it_was_set_against(tmp_path: Path) -> None:
+    tested = {"mean": 0.5, "ci95": 0.02, "episodes": 40}
+    stages = {"stages": ["a", "b"], "acc": {"mean": 0.5, "ci95": 0.01}, "bwt": -0.25, "fwt": None, "forgetting": 0.25}
+    compared = {"metric": "accuracy", "transfer": tested, "scratch": tested, "source_only": None, "improvement": tested}
+    alone = {"metric": "iou", "together": tested, "alone": tested, "difference": tested}
+    several = {"families": {"box": alone}, "delta_m": {"mean": -0.1, "ci95": 0.05}}
+    found: dict[str, list[list[str]]] = {}
+    told: list[dict[str, Any]] = [{"sequence": stages}, {"references": compared}, {"references": several}]
+    for seed, facts in enumerate([*told, {"sequence": 3}]):
+        run = finished(tmp_path, seed=seed, facts={"metric": "accuracy", **facts})
+        blocks = blocks_of(Watch([tmp_path]).snapshot(), View("run", run=identity(run.path)))
+        found |= {block.caption: words(block) for block in blocks if isinstance(block, Table)}
+    assert found["After 2 stages, accuracy"] == [["ACC", "50.00% ± 1.00"], ["BWT", "-25.00%"], ["forgetting", "25.00%"]]
+    assert found["With and without the transfer, test accuracy"][-1] == ["gain of the transfer", "+50.00% ± 2.00"]
+    together = ["box/iou", "50.00% ± 2.00", "50.00% ± 2.00", "+50.00% ± 2.00"]
+    assert found["Each family against itself alone, Delta m -10.00% ± 5.00"] == [together]
+
+
+def test_charts_number_groups_as_the_table_does(tmp_path: Path) -> None:
+    for algo in ("maml", "anil", "fomaml"):
+        for data in ("glyphs", "omniglot"):
+            facts = {"data": {"name": data}, "episodes_id": data}
+            finished(tmp_path, algo, facts=facts, changes={"data.name": data})
+    blocks = blocks_of(Watch([tmp_path]).snapshot(), View("compare"))
+    numbers = [
+        trace["name"].split()[0]
+        for one in blocks
+        if isinstance(one, Chart) and "episodes" in one.title
+        for trace in one.data
+    ]
+    assert numbers == ["1", "2", "3", "4", "5", "6"]

@@ -50,3 +50,11 @@ def test_its_charts_are_the_charts_of_the_pages(outputs: Path) -> None:
     assert set(charts) == set(re.findall(r'<div class="chart" id="([^"]*)"', text))
     assert "smoothing: 0.9" in text
     assert "anil" not in text.partition("<main>")[2]
+
+
+def test_no_chart_offers_to_send_itself_away(outputs: Path) -> None:
+    text = report(Watch([outputs]).snapshot(), View())
+    found = re.search(r'<script type="application/json" id="options">(.*?)</script>', text)
+    assert found is not None
+    options = json.loads(found[1])
+    assert options["showSendToCloud"] is False and options["plotlyServerURL"] == ""

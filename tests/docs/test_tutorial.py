@@ -97,8 +97,8 @@ def _is_significant(first: Path, programs: Path) -> None:
 
 def test_the_table_has_the_columns_that_are_printed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     train = {"steps": 100, "tasks_per_second": 6.5, "seconds": 15.0, "step_ms": 123.0}
-    for algo, seed in itertools.product(("r2d2", "centroid"), range(2)):
-        finished(tmp_path, algo, seed, accuracy=noisy(0.7, seed), facts={"train": train})
+    for number, (algo, seed) in enumerate(itertools.product(("r2d2", "centroid"), range(2))):
+        finished(tmp_path, algo, seed, accuracy=noisy(0.7, number), facts={"train": train})
     assert main(["compare", str(tmp_path)]) == 0
     (written,) = [line for line in TUTORIAL.read_text(encoding="utf-8").splitlines() if line.startswith("#  group")]
     assert written.split() == capsys.readouterr().out.splitlines()[0].split()

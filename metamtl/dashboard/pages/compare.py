@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from metamtl.comparison.columns import NOTHING, Column, standard
@@ -52,9 +52,10 @@ def page(snapshot: Snapshot, view: View) -> list[Block]:
     notes = [Text(sentence) for sentence in comparison.notes]
     blocks += notes[:_MOST_NOTES]
     if rest := notes[_MOST_NOTES:]:
-        blocks.append(Folded(f"{len(rest)} more notes", rest))
+        blocks.append(Folded(f"{len(rest)} more note{'s' * (len(rest) > 1)}", rest))
     for section in several[:_MOST_DRAWN] or comparison.sections[:1]:
-        blocks += [*_intervals(section, metric), *_distributions(section, metric)]
+        names = _numbered(comparison, section)
+        blocks += [*_intervals(section, metric, names), *_distributions(section, metric, names)]
     return [*blocks, *_settings(comparison), *_unfinished(shown.records)]
 
 
@@ -81,7 +82,7 @@ def _cell(column: Column, row: Row, view: View) -> Cell:
     return Link(column.text(row), view.to(baseline=group_identity(row.group)))
 
 
-def _intervals(section: Section, metric: str) -> list[Block]:
+def _intervals(section: Section, metric: str, names: Mapping[Group, str]) -> list[Block]:
     """The differences with their 95% intervals, which say more than stars."""
     tested = [row for row in section.rows if row.test is not None and math.isfinite(row.test.difference)]
     if not tested or section.baseline is None:
@@ -91,7 +92,7 @@ def _intervals(section: Section, metric: str) -> list[Block]:
         "type": "scatter",
         "mode": "markers",
         "x": numbers([test.difference for test in tests]),
-        "y": [_numbered(section, row) for row in tested],
+        "y": [names[row.group] for row in tested],
         "error_x": {"array": numbers([test.high - test.difference for test in tests]), "thickness": 2, "width": 5},
         "marker": {"size": 10, "color": COLOURS[0], "symbol": "diamond"},
         "showlegend": False,
@@ -111,7 +112,7 @@ def _intervals(section: Section, metric: str) -> list[Block]:
     return [Chart(f"Differences from {section.baseline.name}", summary, [trace], axes, height=120 + 36 * len(tested))]
 
 
-def _distributions(section: Section, metric: str) -> list[Block]:
+def _distributions(section: Section, metric: str, names: Mapping[Group, str]) -> list[Block]:
     """How the figures of single episodes are spread, of each group the mean over its seeds."""
     traces: list[dict[str, Any]] = []
     for number, row in enumerate(section.rows[:_MOST_DISTRIBUTIONS]):
@@ -123,7 +124,7 @@ def _distributions(section: Section, metric: str) -> list[Block]:
             {
                 "type": "violin",
                 "y": numbers(figures),
-                "name": _numbered(section, row),
+                "name": names[row.group],
                 "line": {"color": colour(number), "width": 1.5},
                 "box": {"visible": True},
                 "meanline": {"visible": True},
@@ -135,14 +136,15 @@ def _distributions(section: Section, metric: str) -> list[Block]:
         return []
     axes = layout({}, axis_of(metric), showlegend=False)
     summary = f"{metric} of single test episodes in {len(traces)} groups, each the mean over seeds; the box holds half."
-    return [Chart("Episodes", summary, traces, axes)]
+    return [Chart(f"Single episodes, {metric}", summary, traces, axes)]
 
 
-def _numbered(section: Section, row: Row) -> str:
-    """A name for an axis, of what differs: with a number, since cut names may be equal."""
-    place = section.rows.index(row)
-    names = distinct_parts([other.group.name for other in section.rows])
-    return f"{place + 1} {plain(names[place], 32)}"
+def _numbered(comparison: Comparison, section: Section) -> dict[Group, str]:
+    """Names for an axis, of what differs, with the numbers of the table's rows, since cut names may be equal."""
+    places = {row.group: number for number, row in enumerate(comparison.rows, 1)}
+    groups = [row.group for row in section.rows]
+    names = distinct_parts([group.name for group in groups])
+    return {group: f"{places[group]} {plain(name, 32)}" for group, name in zip(groups, names, strict=True)}
 
 
 def _settings(comparison: Comparison) -> list[Block]:

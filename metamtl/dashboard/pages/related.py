@@ -26,13 +26,13 @@ from metamtl.dashboard.view import View
 from metamtl.dashboard.watch import Shown, Snapshot
 from metamtl.errors import MetamtlError
 from metamtl.runs.folder import RunFolder
-from metamtl.runs.metric_names import in_percent
 from metamtl.runs.result import Result
 from metamtl.runs.units import readable
 
 # From orange through the neutral middle to blue: signs are told apart, also by the colour-blind.
 _SIGNED = [[0.0, "#D55E00"], [0.5, "#F2F2F2"], [1.0, "#0072B2"]]
 _RISING = "Cividis"
+_BUTTONS = ["toImage", "zoom2d", "pan2d", "zoomIn2d", "zoomOut2d", "autoScale2d", "resetScale2d"]
 _LAST = 0.25  # of a stream: an affinity is the mean over its last quarter
 
 Matrix = dict[tuple[str, str], float]
@@ -183,20 +183,27 @@ def _map(title: str, metric: str, matrix: Matrix, verb: str, signed: bool) -> Ch
         "texttemplate": "%{text}",
         "hovertemplate": f"%{{y}} {verb} %{{x}}: %{{text}}<extra></extra>",
         "colorscale": _SIGNED if signed else _RISING,
+        "showscale": False,  # each cell says its figure
         "xgap": 2,
         "ygap": 2,
     }
     if signed:
         trace |= {"zmin": -most, "zmax": most}
-    if in_percent(metric):
-        trace["colorbar"] = {"tickformat": ".1~%"}
     axes = layout(
         {"type": "category", "side": "top", "showgrid": False},
         {"type": "category", "autorange": "reversed", "showgrid": False},
-        margin={"l": 60, "r": 20, "t": 64, "b": 12},  # the names of columns stand below the buttons
+        margin={"l": 60, "r": 20, "t": 32, "b": 12},
+        modebar={"remove": _BUTTONS},  # which would stand on the names of columns
     )
     summary = f"{title}: {_counted(rows, 'row')}, {_counted(columns, 'column')}."
-    return Chart(title, summary, [trace], axes, height=140 + max(22, 44 - len(rows)) * len(rows))
+    return Chart(
+        title,
+        summary,
+        [trace],
+        axes,
+        height=140 + max(22, 44 - len(rows)) * len(rows),
+        least_width=200 + 64 * len(columns),
+    )
 
 
 def _counted(things: Sequence[str], word: str) -> str:

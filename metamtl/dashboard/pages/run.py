@@ -15,6 +15,7 @@ from metamtl.dashboard.blocks import STATES, Block, Cell, Chart, Folded, Image, 
 from metamtl.dashboard.charts import COLOURS, DASHES, axis_of, layout, numbers
 from metamtl.dashboard.pages.headlines import of_records, of_streams
 from metamtl.dashboard.pages.parts import choices
+from metamtl.dashboard.pages.verdicts import verdicts
 from metamtl.dashboard.streams import curves_of, smoothed
 from metamtl.dashboard.view import SMOOTHINGS, View
 from metamtl.dashboard.watch import Snapshot, identity
@@ -47,7 +48,7 @@ def page(snapshot: Snapshot, view: View) -> list[Block]:
         blocks.append(Text(record.reason, "note" if record.state == "completed" else "warning"))
     smoothing = choices("smoothing", [(one, {"smooth": one}, view.smooth == one) for one in SMOOTHINGS], view)
     charts = _charts(record, float(view.smooth))
-    blocks += [*_figures(record), *(smoothing if charts else []), *charts, *_evaluations(record)]
+    blocks += [*_figures(record), *verdicts(record), *(smoothing if charts else []), *charts, *_evaluations(record)]
     return [*blocks, *_checkpoints(record), *_log(record), *_pictures(record), *_environment(record), *_config(record)]
 
 

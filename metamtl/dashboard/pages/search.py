@@ -19,6 +19,7 @@ from metamtl.runs.metric_names import lower_is_better
 from metamtl.runs.units import readable
 
 _MOST_AXES = 8
+_AXIS_WIDTH = 90  # pixels, in which the values at an axis can be read
 _MOST_CHOICES = 12
 _SHADES = 8
 _LEAST_RATIO = 30.0  # numbers that span more are drawn on a logarithmic axis
@@ -112,7 +113,8 @@ def _parallel(records: Sequence[RunRecord], keys: Sequence[str], metric: str) ->
     axes = layout(across, {"visible": False, "range": [-0.12, 1.12]}, annotations=ticks, showlegend=False)
     best = "least" if lower_is_better(metric) else "greatest"
     summary = f"{len(records)} runs through {len(keys)} settings and {metric}; orange lines have the {best}."
-    return Chart("Parallel coordinates", summary, [trace for trace in traces if trace["x"]], axes)
+    drawn = [trace for trace in traces if trace["x"]]
+    return Chart("Parallel coordinates", summary, drawn, axes, least_width=_AXIS_WIDTH * len(names))
 
 
 def _scaled(values: Sequence[Any]) -> tuple[list[float], tuple[str, ...]]:
