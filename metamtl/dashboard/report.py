@@ -120,7 +120,8 @@ def _html(block: Block, written: _Written) -> str:
         return f'<figure><img src="{_text(block.source)}" alt="{title}"><figcaption>{title}</figcaption></figure>'
     if isinstance(block, Folded):
         inside = "".join(_html(one, written) for one in block.blocks)
-        return f"<details><summary>{_text(block.title)}</summary>{inside}</details>"
+        # links to other views say nothing in a file
+        return f"<details><summary>{_text(block.title)}</summary>{inside}</details>" if inside else ""
     return _sentence(block)
 
 

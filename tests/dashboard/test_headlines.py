@@ -104,3 +104,11 @@ def test_charts_call_groups_by_what_differs() -> None:
     assert distinct_parts(["joint", "joint labels=50"]) == ["joint", "labels=50"]
     assert distinct_parts(["joint equal"]) == ["joint equal"]
     assert distinct_parts(["a b", "b a"]) == ["a", "b"]
+
+
+def test_a_report_has_no_choice_of_figures_that_leads_nowhere(snapshot: Snapshot) -> None:
+    pytest.importorskip("dash")
+    from metamtl.dashboard.report import report
+
+    text = report(snapshot, View())
+    assert "more figures</summary>" not in text and "more maps: other figures, and single types</summary>" in text

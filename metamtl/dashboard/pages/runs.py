@@ -64,7 +64,7 @@ def _elsewhere(groups: Sequence[Group], metric: str | None) -> list[Block]:
     """Why finished groups have an empty place: runs of several families have figures of each, and none of all."""
     finished = [group for group in groups if group.counted]
     others = sum(not any(metric in record.figures for record in group.counted) for group in finished)
-    told = f"{others} of the {len(finished)} finished groups have other figures than {metric}: choose one above."
+    told = f"{others} of the {len(finished)} finished groups have other figures than {metric}."
     return [Text(told)] if others else []
 
 
