@@ -91,7 +91,12 @@ def test_a_family_whose_figure_alone_is_0_has_no_part_in_delta_m(tmp_path: Path)
     ("low", "high", "said"),
     [
         (0.0, 0.5, "Delta m against each alone +50.00% ± 0.00 (higher is better); worse together: low (by "),
-        (0.0, 0.0, "Delta m against each alone none; worse together: low (by 0.25 ± 0 mse), high (by 0.25 ± 0 mse)"),
+        (
+            0.0,
+            0.0,
+            "Delta m against each alone none; worse together: low (by 0.2500 ± 0.0000 mse), "
+            "high (by 0.2500 ± 0.0000 mse)",
+        ),
     ],
 )
 def test_what_delta_m_leaves_out_is_said_and_written(tmp_path: Path, low: float, high: float, said: str) -> None:

@@ -101,7 +101,7 @@ def test_a_figure_that_is_not_reached_is_said_in_words() -> None:
     record = {"improvement": some, "transfer_ratio": 1.0, "metric": "accuracy", "random_init": some}
     labels = {"curve": [{"val_labels": 50}], "reach": reach}
     said = gains._said({**record, "source_only": None, "source_only_note": "several sources", "labels": labels})
-    assert "labels to reach 0.5500: never with transfer, 50 without" in said
+    assert "labels to reach 55.00%: never with transfer, 50 without" in said
 
 
 def test_fewer_labels_are_even_and_within_more() -> None:
