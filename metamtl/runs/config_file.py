@@ -32,11 +32,14 @@ def _represent_string(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
 _Dumper.add_representer(str, _represent_string)
 
 
-def write_config(path: Path, config: Mapping[str, Any]) -> None:
-    """Replaces `path` in one step by `config`, keys in their order, strings under secret names hidden."""
+def write_config(path: Path, config: Mapping[str, Any], shared: bool = False) -> None:
+    """Replaces `path` in one step by `config`, keys in their order, strings under secret names hidden.
+
+    `shared` as `write_atomic` has it.
+    """
     plain = _plain(redact_config(config))
     text = yaml.dump(plain, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=110)
-    write_atomic(path, text.encode())
+    write_atomic(path, text.encode(), shared)
 
 
 def read_config(path: Path) -> dict[str, Any]:

@@ -1,8 +1,8 @@
 """Files that are either the old one or the new one, whole, whatever happens while they are written.
 
 A file is written beside its place, flushed to the disk and renamed over the old one, so that a kill, a power
-cut or a full disk leaves the old file. Each path has one writer at a time: the process that holds the run's
-lock.
+cut or a full disk leaves the old file. Each path has one writer at a time, the process that holds the run's lock, but
+for those that are `shared`: files of a sweep, which several commands carry out together.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import hashlib
 import json
 import math
 import os
+import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -27,9 +28,13 @@ _FULL_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}  # a full disk, a full qu
 _DEPTH_OF_A_RUN = 4  # eval/<id>/plots/<file> is the deepest file of a run folder
 
 
-def write_atomic(path: Path, payload: bytes) -> None:
-    """Replaces `path` by `payload` in one step; raises MetamtlError, the old file intact, if it cannot."""
-    temporary = path.with_name(path.name + ".part")
+def write_atomic(path: Path, payload: bytes, shared: bool = False) -> None:
+    """Replaces `path` by `payload` in one step; raises MetamtlError, the old file intact, if it cannot.
+
+    `shared`: others may write it at the same time, and the last one to finish wins.
+    """
+    own = f".{uuid.uuid4().hex}" if shared else ""  # else what a kill left is written over
+    temporary = path.with_name(f"{path.name}{own}.part")
     with clear_disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
@@ -69,9 +74,9 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def write_json(path: Path, value: Any) -> None:
-    """Replaces `path` in one step by `value` as indented JSON, see `to_json`."""
-    write_atomic(path, (to_json(value, indent=2) + "\n").encode())
+def write_json(path: Path, value: Any, shared: bool = False) -> None:
+    """Replaces `path` in one step by `value` as indented JSON, see `to_json` and `write_atomic`."""
+    write_atomic(path, (to_json(value, indent=2) + "\n").encode(), shared)
 
 
 def read_json(path: Path) -> Any:

@@ -30,9 +30,15 @@ def bare(metric: str, value: float, half: float = math.nan, sign: bool = False) 
 
     No interval where `half` is NaN; with `sign`, gains have a plus.
     """
-    scale, digits = scale_of(metric), 2 if in_percent(metric) else 4
+    scale, digits = scale_of(metric), 2 if in_percent(metric) else _digits(value)
     shown = f"{scale * value:{'+' if sign else ''}.{digits}f}"
     return shown if math.isnan(half) else f"{shown} ± {scale * half:.{digits}f}"
+
+
+def _digits(value: float) -> int:
+    """Four, or as many as three significant ones take: a small error is not nothing."""
+    size = abs(value)
+    return 4 if not 0 < size < 0.01 else min(2 - math.floor(math.log10(size)), 12)
 
 
 def readable(metric: str, value: float, half: float = math.nan, sign: bool = False) -> str:

@@ -76,14 +76,14 @@ def write(request: Request, folder: Path, ledger: Ledger) -> dict[str, Any]:
         "importance": {},  # known at the end
         "winners": [_winner(request, folder, trial) for trial in best(request, ledger)],
     }
-    write_json(folder / FILE, content)
+    write_json(folder / FILE, content, shared=True)
     return content
 
 
 def finish(request: Request, folder: Path, ledger: Ledger) -> None:
     """Writes sweep.json and the figures, and prints what came of the sweep."""
     content = {**write(request, folder, ledger), "importance": importance(request, ledger)}
-    write_json(folder / FILE, content)
+    write_json(folder / FILE, content, shared=True)
     plot_history(content, folder / "plots" / "history.png")
     if content["importance"]:
         plot_importance(content["importance"], folder / "plots" / "importance.png")

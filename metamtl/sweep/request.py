@@ -64,7 +64,7 @@ class Request:
         Jobs are submitted when a command says so, not whenever the sweep goes on.
         """
         options = {**self.options, "storage": _without_password(self.options["storage"]), "jobs": 0}
-        write_config(folder / FILE, dataclasses.asdict(dataclasses.replace(self, options=options)))
+        write_config(folder / FILE, dataclasses.asdict(dataclasses.replace(self, options=options)), shared=True)
 
     @classmethod
     def load(cls, folder: Path) -> Request:

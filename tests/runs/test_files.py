@@ -4,6 +4,7 @@ import errno
 import json
 import math
 import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,16 @@ def test_a_full_disk_is_told_with_the_command_that_resumes(
         write_atomic(path, b"new")
     assert path.read_bytes() == b"old"
     assert [entry.name for entry in path.parent.iterdir() if entry.name.endswith(".part")] == []
+
+
+def test_of_several_writers_each_has_a_file_of_its_own(tmp_path: Path) -> None:
+    """Who renames what another still writes puts half a file in place, and leaves the other nothing to rename."""
+    path, payloads = tmp_path / "sweep.json", [bytes([letter]) * 100_000 for letter in b"abcd"]
+    with ThreadPoolExecutor(len(payloads)) as writers:
+        for written in [writers.submit(write_atomic, path, payload, True) for payload in payloads * 25]:
+            written.result()
+    assert path.read_bytes() in payloads
+    assert [entry.name for entry in tmp_path.iterdir()] == ["sweep.json"]
 
 
 def test_a_really_full_disk_leaves_the_old_file(tmp_path: Path) -> None:

@@ -51,6 +51,11 @@ def test_other_figures_are_as_they_are(metric: str) -> None:
     assert readable(metric, 0.25, 0.5, sign=True) == "+0.2500 ± 0.5000"
 
 
+def test_a_small_figure_keeps_digits_that_say_something() -> None:
+    assert bare("mse", 1.234e-5, 2e-6) == "0.0000123 ± 0.0000020"
+    assert (bare("mse", 0.0), bare("mse", -0.00456), bare("mse", math.nan)) == ("0.0000", "-0.00456", "nan")
+
+
 def test_a_test_is_told_in_the_same_unit() -> None:
     figure = {"mean": 0.5, "ci95": 0.02, "episodes": 40}
     record = {"test": {"iou": figure, "accuracy": figure}, "split": "test", "task": {}}
