@@ -126,10 +126,14 @@ def _workplace(options: argparse.Namespace) -> Workplace:
 
 
 def _refuse_wrong_rows(place: Workplace) -> None:
-    """Every row is composed before the first is run: a mistake in the last must not wait for hours."""
-    from metamtl.config.compose import compose
+    """Every row is composed before the first is run: a mistake in the last must not wait for hours.
 
-    problems: list[str] = []
+    What was begun otherwise in the same folder would be taken for what is asked for now.
+    """
+    from metamtl.config.compose import compose
+    from metamtl.reproduce.rows import contradictions
+
+    problems = contradictions(place)
     for row in place.table.rows:
         try:
             compose(place.arguments(row))

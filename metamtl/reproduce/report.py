@@ -12,7 +12,7 @@ from metamtl.comparison.figures import Cost, GroupFigures, cost_of, episode_mean
 from metamtl.comparison.groups import Group
 from metamtl.comparison.metrics import chosen_metric
 from metamtl.comparison.statistics import LEVEL, PairedTest, holm, paired_test
-from metamtl.reproduce.rows import Workplace, share_of
+from metamtl.reproduce.rows import Workplace, begun_with, share_of
 from metamtl.reproduce.table import TableRow
 from metamtl.runs.metric_names import lower_is_better
 from metamtl.runs.units import bare
@@ -154,7 +154,8 @@ def _rows(place: Workplace, measured: Sequence[Measured]) -> Iterator[str]:
     yield "In supervised stages tasks/s counts examples. Commands and deviations:"
     yield ""
     for one in measured:
-        command = shlex.join(["metamtl", *_portable(place.command(one.row, place.table.seeds[0]))])
+        begun = begun_with(place.folder(one.row))
+        command = shlex.join(["metamtl", *_portable(place.command(one.row, place.table.seeds[0], begun))])
         source = f" Published: {one.row.source}." if one.row.source else ""
         deviations = f" Deviations: {one.row.deviations}." if one.row.deviations else ""
         yield f"- **{one.row.name}**: `{command}`.{source}{deviations}"

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from metamtl.comparison.groups import IGNORED
 from metamtl.config.compose import compose
 from metamtl.errors import MetamtlError
 from metamtl.reproduce.budget import Plan, calibrating, plan, seconds_per_update
@@ -19,6 +20,7 @@ from metamtl.runs.files import read_json, write_json
 from metamtl.runs.folder import RunFolder
 
 Run = Callable[[Sequence[str]], int]
+_MEND = "repeat that, or give another folder by -o."
 
 
 @dataclass(frozen=True)
@@ -42,18 +44,23 @@ class Workplace:
         """What the row's command has whatever its length."""
         return [f"experiment={row.experiment}", *self.table.overrides, *row.overrides, *self.overrides]
 
-    def command(self, row: TableRow, seed: int) -> list[str]:
-        """The arguments of `metamtl` that repeat the row's run; of a row without a plan, those of the whole recipe."""
+    def command(self, row: TableRow, seed: int, arguments: Sequence[str] | None = None) -> list[str]:
+        """The arguments of `metamtl` that repeat the row's run; of a row without a plan, those of the whole recipe.
+
+        `arguments` are those that it was started with, where these are not what is asked for now.
+        """
         return [
             "train",
-            *self.arguments(row),
+            *(self.arguments(row) if arguments is None else arguments),
             *(saved_plan(self.folder(row)) or Plan(1.0, ())).overrides,
             f"seed={seed}",
         ]
 
     def budget(self, row: TableRow) -> float:
-        """Seconds of updates."""
-        return 60 * (self.minutes or row.minutes or self.table.minutes)
+        """Seconds of updates; of a row that was started, those of its plan."""
+        path = self.folder(row) / "plan.json"
+        settled: float | None = read_json(path).get("minutes") if path.exists() else None
+        return 60 * (settled or self.minutes or row.minutes or self.table.minutes)
 
 
 def saved_plan(folder: Path) -> Plan | None:
@@ -69,6 +76,36 @@ def share_of(folder: Path) -> float:
     """The part of its recipe that the row in `folder` trains for."""
     chosen = saved_plan(folder)
     return 1.0 if chosen is None else chosen.share
+
+
+def begun_with(folder: Path) -> list[str] | None:
+    """What the command of a row that was started had whatever its length; None where it was not, or did not say."""
+    path = folder / "plan.json"
+    found: list[str] | None = read_json(path).get("arguments") if path.exists() else None
+    return found
+
+
+def contradictions(place: Workplace) -> list[str]:
+    """A sentence for each row that was started as another one than is asked for now, whose runs are not what is meant.
+
+    Seeds that come later train as long as the first, whatever their budget; but a part of a recipe is not the whole.
+    """
+    found = []
+    for row in place.table.rows:
+        begun, asked = begun_with(place.folder(row)), place.arguments(row)
+        if begun is not None and _deciding(begun) != _deciding(asked):
+            told = " ".join(_deciding(begun)[1:]) or "nothing else"
+            found.append(f"{row.name} was begun in {place.folder(row)} with {told}: {_MEND}")
+        elif place.whole and (share := share_of(place.folder(row))) < 1:
+            part = f"{100 * share:.1f}% of its recipe"
+            found.append(f"{row.name} was begun in {place.folder(row)} for {part}, not for the whole: {_MEND}")
+    return found
+
+
+def _deciding(arguments: Sequence[str]) -> list[str]:
+    """Those that decide figures."""
+    keys = {text: text.partition("=")[0].lstrip("+~") for text in arguments}
+    return [text for text, key in keys.items() if not IGNORED & {key, key.partition(".")[0]}]
 
 
 def run_of(folder: Path) -> RunFolder | None:
@@ -109,7 +146,7 @@ def _make_plan(place: Workplace, row: TableRow, run: Run) -> None:
     folder, config = place.folder(row), compose(place.arguments(row))
     folder.mkdir(parents=True, exist_ok=True)
     if place.whole:
-        write_json(folder / "plan.json", asdict(Plan(1.0, ())))
+        write_json(folder / "plan.json", {**asdict(Plan(1.0, ())), "arguments": place.arguments(row)})
         return
     measured = folder / "calibration"
     if not is_done(measured):
@@ -120,5 +157,5 @@ def _make_plan(place: Workplace, row: TableRow, run: Run) -> None:
     assert done is not None
     seconds = seconds_per_update(done.path)
     chosen = plan(config["trainer"], seconds, place.budget(row))
-    facts = {"seconds_per_update": seconds, "minutes": place.budget(row) / 60}
+    facts = {"seconds_per_update": seconds, "minutes": place.budget(row) / 60, "arguments": place.arguments(row)}
     write_json(folder / "plan.json", {**asdict(chosen), **facts})

@@ -12,7 +12,7 @@ from metamtl.commands import reproduce
 from metamtl.config.compose import compose
 from metamtl.reproduce.process import Jobs
 from metamtl.reproduce.report import markdown
-from metamtl.reproduce.rows import Workplace, carry_out, remaining, run_of, share_of
+from metamtl.reproduce.rows import Workplace, carry_out, contradictions, remaining, run_of, share_of
 from tests.reproduce.made import ROWS, TABLE, Runner, finished_run
 
 
@@ -60,6 +60,26 @@ def test_a_rows_length_is_settled_once(place: Workplace) -> None:
     carry_out(more, ROWS[3], runner)
     (training,) = runner.calls
     assert "trainer.steps=40" in training and "seed=1" in training
+
+
+def test_what_is_told_of_a_later_seed_is_its_plan(place: Workplace) -> None:
+    carry_out(place, ROWS[3], Runner())
+    assert replace(place, minutes=30).budget(ROWS[3]) == 120
+
+
+def test_a_folder_begun_otherwise_is_refused(place: Workplace) -> None:
+    """Its finished rows would be passed off as what is asked for now."""
+    done(place)
+    assert contradictions(place) == []
+    assert contradictions(replace(place, overrides=("trainer.device=cuda", "paths.data=elsewhere"))) == []
+    other = replace(place, overrides=("task.ways=20",))
+    chance, *rest = contradictions(other)
+    assert len(rest) == 3
+    assert chance.startswith("chance_5w1s was begun in ") and "with task.queries=15: repeat that" in chance
+    _, said = contradictions(replace(place, whole=True))  # of rfs and protonet: the others have no updates to leave out
+    assert "for 1.0% of its recipe, not for the whole" in said
+    assert "`metamtl train experiment=omniglot/protonet_5w1s task.queries=15 seed=5" in markdown(other)
+    assert "task.ways=20" not in markdown(other)
 
 
 def test_a_failing_seed_is_told_and_the_next_is_run(place: Workplace) -> None:
