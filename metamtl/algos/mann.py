@@ -52,21 +52,28 @@ class MANN(SequenceLearner):
         self.memory = LeastRecentlyUsed(inputs, controller, slots, width, heads, usage_decay)
         self.head = nn.Linear(self.memory.outputs, ways)
 
-    def read(self, features: Tensor, labels: Tensor) -> tuple[Memory, Tensor, Tensor]:
-        """The memory [1, ...] after the support set, and the features' mean and spread [1, D] there."""
+    def read(self, features: Tensor, labels: Tensor) -> tuple[Memory, Tensor, Tensor, Tensor]:
+        """The memory [1, ...] after the support set, the features' mean and spread [1, D] there, and a query's label.
+
+        A query comes without a label [1, ways], in the sequential protocol with that of the last example.
+        """
         mean, var = features.mean(0, keepdim=True), features.var(0, keepdim=True, correction=0)
         spread = (var + var.mean()).sqrt() + _LEAST  # a feature that is none of the support set's stays moderate
+        beside = torch.zeros_like(labels[:1])
+        if self.protocol == "sequential":
+            mean, spread = torch.zeros_like(mean), torch.ones_like(spread)
+            labels, beside = torch.cat([beside, labels[:-1]]), labels[-1:]
         memory = self.memory.blank(features)
         for shown in torch.split(torch.cat([(features - mean) / spread, labels], 1), 1):
             memory = self.memory(shown, memory)
-        return memory, mean, spread
+        return memory, mean, spread, beside
 
-    def answer(self, kept: tuple[Memory, Tensor, Tensor], features: Tensor) -> Tensor:
+    def answer(self, kept: tuple[Memory, Tensor, Tensor, Tensor], features: Tensor) -> Tensor:
         """Logits [Q, ways] of each query as the next example."""
-        queries, (read, mean, spread) = size(features), kept
+        queries, (read, mean, spread, beside) = size(features), kept
         memory = Memory(*(part.expand(queries, *part.shape[1:]) for part in read))
-        unlabelled = features.new_zeros(queries, self.family.outputs)
-        return self._outputs(self.memory(torch.cat([(features - mean) / spread, unlabelled], 1), memory))
+        labels = beside.expand(queries, -1)
+        return self._outputs(self.memory(torch.cat([(features - mean) / spread, labels], 1), memory))
 
     def _outputs(self, memory: Memory) -> Tensor:
         outputs: Tensor = self.head(torch.cat([memory.hidden, memory.found], 1))

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import copy
 import itertools
-from collections.abc import Mapping
+import logging
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -17,6 +18,8 @@ from metamtl.engine.world import World
 from metamtl.errors import UsageError
 from metamtl.evaluation.protocol import evaluate_episodes
 from metamtl.runs.result import summary
+
+_logger = logging.getLogger(__name__)
 
 
 def chosen(parts: Parts, world: World) -> tuple[Parts, list[dict[str, Any]]]:
@@ -29,13 +32,33 @@ def chosen(parts: Parts, world: World) -> tuple[Parts, list[dict[str, Any]]]:
         return parts, []
     metric, sign = parts.family.metric, -1 if parts.family.higher_is_better else 1
     tried: list[tuple[Parts, dict[str, Any]]] = []
+    losses: list[tuple[dict[str, Any], bytes]] = []
     for values in itertools.product(*candidates.values()):
         options = dict(zip(candidates, values, strict=True))
         one = with_options(parts, options)
         figures = evaluate_episodes(one, world, "val", parts.config["eval"]["val_episodes"])
         tried.append((one, {"options": options, f"val/{metric}": summary(figures[metric])}))
+        losses.append((options, figures["loss"].tobytes()))
+    for key in without_effect(candidates, losses):
+        _logger.warning(
+            "eval.choose.%s: all its values give the same outputs, so none was chosen: a value that training starts "
+            "from is not read again at test.",
+            key,
+        )
     tried.sort(key=lambda pair: sign * pair[1][f"val/{metric}"]["mean"])
     return tried[0][0], [choice for _, choice in tried]
+
+
+def without_effect(candidates: Mapping[str, list[Any]], losses: Sequence[tuple[dict[str, Any], bytes]]) -> list[str]:
+    """The keys of several values none of which changes a loss, whatever the other keys are."""
+    found = []
+    for key, values in candidates.items():
+        beside: dict[str, set[bytes]] = {}
+        for options, loss in losses:
+            beside.setdefault(str({name: value for name, value in options.items() if name != key}), set()).add(loss)
+        if len(values) > 1 and all(len(alike) == 1 for alike in beside.values()):
+            found.append(key)
+    return found
 
 
 def with_options(parts: Parts, options: Mapping[str, Any]) -> Parts:

@@ -58,6 +58,14 @@ def test_a_presentation_is_predicted_before_its_label_is_shown() -> None:
     assert changed.tolist() == [number > 4 for number in range(10)]
 
 
+def test_a_query_of_the_sequential_protocol_comes_as_it_was_trained() -> None:
+    """Where a model is used, a query is the next presentation after the support set: the last label comes with it."""
+    learner = mann(protocol="sequential").eval()
+    x, labels = drawn(10, 12), torch.arange(WAYS).repeat(2)
+    kept = learner.adapt(Examples(x[:9], labels[:9], WAYS))
+    torch.testing.assert_close(learner.predict(kept, x[9:]), learner.presented(Examples(x, labels, WAYS))[9:])
+
+
 def test_accuracies_are_counted_by_presentation() -> None:
     labels = torch.tensor([1, 0, 1, 0, 0, 1, 1])
     outputs = F.one_hot(torch.tensor([1, 1, 1, 0, 1, 1, 1]), 2).double()

@@ -57,6 +57,14 @@ def test_without_candidates_nothing_is_tried(tmp_path: Path) -> None:
     assert chosen(parts, ALONE) == (parts, [])
 
 
+def test_a_value_that_training_starts_from_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """It is a weight by then: whatever is tried, what was learnt is tested."""
+    rates = {"initial_lr": [[0.1, 0.2], [1.0, 2.0]], "test_steps": [1, 5]}
+    chosen(parts_of(rates, tmp_path, algo="metasgd"), ALONE)
+    (said,) = [record.getMessage() for record in caplog.records]
+    assert said.startswith("eval.choose.initial_lr: all its values give the same outputs")
+
+
 def test_what_changes_the_weights_is_refused(tmp_path: Path) -> None:
     parts = parts_of({}, tmp_path)
     other = parts_of({}, tmp_path, "backbone.hidden=[8]")
