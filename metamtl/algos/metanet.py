@@ -5,8 +5,9 @@ embedding u from the gradients of its loss (equations 3 and 4). The base level: 
 classifier b from each example's gradient, kept in a memory under the example's embedding (5 to 8); a query takes those
 of the examples that it resembles (9 to 11). Layers add what slow and fast weights say (section 3.2). Here u and b are
 a fully connected layer each over the run's backbone, which they share and whose weights are slow, and a gradient
-is met as a number and not differentiated again. The embedding's loss is one of classes at any number of shots, where
-the paper takes pairs and a contrastive loss beyond one.
+is met as a number and not differentiated again, so that the softmax layer over u, which makes gradients and nothing
+else, stays as it was drawn. The embedding's loss is one of classes at any number of shots, where the paper takes pairs
+and a contrastive loss beyond one.
 """
 
 from __future__ import annotations

@@ -24,8 +24,8 @@ class MetaSGD(Descent):
 
     def __init__(self, *, initial_lr: Sequence[float], **options: Any) -> None:
         super().__init__(**options)
-        if len(initial_lr) != 2:
-            raise UsageError(f"algo.initial_lr={list(initial_lr)}: must be [low, high].")
+        if len(initial_lr) != 2 or initial_lr[0] > initial_lr[1]:
+            raise UsageError(f"algo.initial_lr={list(initial_lr)}: must be [low, high] with low <= high.")
         low, high = initial_lr
         weights = self.weights()
         self.rates = Named({name: torch.empty_like(weights[name]).uniform_(low, high) for name in self.inner_names})

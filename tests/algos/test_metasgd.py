@@ -58,6 +58,8 @@ def test_learning_the_rates_is_worth_something() -> None:
 def test_a_range_has_two_ends() -> None:
     with pytest.raises(UsageError, match=r"initial_lr=\[0.1\].*\[low, high\]"):
         metasgd(initial_lr=[0.1])
+    with pytest.raises(UsageError, match=r"initial_lr=\[0.5, 0.1\].*low <= high"):
+        metasgd(initial_lr=[0.5, 0.1])
 
 
 def test_it_learns_rates_of_both_signs() -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
+from metamtl.config.compose import compose
 from metamtl.config.library import Library
 from metamtl.errors import UsageError
 from metamtl.reproduce.table import names, read_table
@@ -22,6 +24,21 @@ def test_shipped_tables_name_experiments_that_there_are(name: str) -> None:
     assert any(row.baseline for row in table.rows)
     assert all(row.source for row in table.rows if row.published is not None)  # no figure without where it is from
     assert all(row.published is None or 0 < row.published <= 100 for row in table.rows)
+    assert all(row.deviations for row in table.rows if row.published is not None)  # none repeats its paper exactly
+
+
+@pytest.mark.parametrize("name", ["omniglot", "cifar_fs"])
+def test_deviations_are_those_of_the_recipes(name: str) -> None:
+    """The numbers of updates and of tasks that a row's deviations give are those that it trains."""
+    for row in read_table(name).rows:
+        told = re.search(r"^(?:[^;]*; )*?([\d,]+) updates(?: of (one|\d+) [^;]*)?", row.deviations)
+        if told is None:
+            continue
+        trainer = compose([f"experiment={row.experiment}", *row.overrides])["trainer"]
+        assert trainer["steps"] == int(told[1].replace(",", "")), row
+        if told[2] is not None:
+            count = 1 if told[2] == "one" else int(told[2])
+            assert count in (trainer["meta_batch"], trainer["batch_size"]), row
 
 
 @pytest.mark.parametrize(
