@@ -13,11 +13,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+import torch
+
 from metamtl.build import Parts, build_learner
 from metamtl.engine.world import World
 from metamtl.errors import UsageError
 from metamtl.evaluation.protocol import evaluate_episodes
 from metamtl.runs.result import summary
+from metamtl.transfer.group import build_transfer
 
 _logger = logging.getLogger(__name__)
 
@@ -47,6 +50,19 @@ def chosen(parts: Parts, world: World) -> tuple[Parts, list[dict[str, Any]]]:
         )
     tried.sort(key=lambda pair: sign * pair[1][f"val/{metric}"]["mean"])
     return tried[0][0], [choice for _, choice in tried]
+
+
+def refuse_other_weights(parts: Parts) -> None:
+    """UsageError where a candidate would change what is learnt: before training, which its test would come after."""
+    config = parts.config
+    candidates: Mapping[str, list[Any]] = config["eval"]["choose"]
+    if not candidates:
+        return
+    # strategies of their own: those of the run know the learner that is trained
+    other = replace(parts, transfer=build_transfer(None if config.get("sequence") else config.get("transfer")))
+    with torch.random.fork_rng(devices=[]):  # what is built here draws weights
+        for values in itertools.product(*candidates.values()):
+            with_options(other, dict(zip(candidates, values, strict=True)))
 
 
 def without_effect(candidates: Mapping[str, list[Any]], losses: Sequence[tuple[dict[str, Any], bytes]]) -> list[str]:

@@ -162,13 +162,17 @@ def _built(config: dict[str, Any], sources: Mapping[str, Source]) -> Families:
 
     The run goes on with what is built here.
     """
+    from metamtl.evaluation.choice import refuse_other_weights
     from metamtl.families import build_families
 
     if config["sequence"]:
         from metamtl.trainer.sequence import refuse_strategies
 
         refuse_strategies(config)
-    return build_families(config, sources)
+    families = build_families(config, sources)
+    for parts in families.each.values():
+        refuse_other_weights(parts)
+    return families
 
 
 @contextmanager

@@ -14,8 +14,9 @@ from metamtl.data.opening import open_source
 from metamtl.engine.world import World
 from metamtl.errors import UsageError
 from metamtl.evaluation import choice
-from metamtl.evaluation.choice import chosen, with_options
+from metamtl.evaluation.choice import chosen, refuse_other_weights, with_options
 from metamtl.evaluation.protocol import evaluate_episodes
+from metamtl.trainer.run import train_run
 
 ALONE = World(0, 1)
 
@@ -59,7 +60,7 @@ def test_without_candidates_nothing_is_tried(tmp_path: Path) -> None:
 
 def test_a_value_that_training_starts_from_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """It is a weight by then: whatever is tried, what was learnt is tested."""
-    rates = {"initial_lr": [[0.1, 0.2], [1.0, 2.0]], "test_steps": [1, 5]}
+    rates: dict[str, list[Any]] = {"initial_lr": [[0.1, 0.2], [1.0, 2.0]], "test_steps": [1, 5]}
     chosen(parts_of(rates, tmp_path, algo="metasgd"), ALONE)
     (said,) = [record.getMessage() for record in caplog.records]
     assert said.startswith("eval.choose.initial_lr: all its values give the same outputs")
@@ -71,6 +72,18 @@ def test_what_changes_the_weights_is_refused(tmp_path: Path) -> None:
     parts.learner = other.learner
     with pytest.raises(UsageError, match=r"eval\.choose: with test_steps=1 other weights are learnt"):
         with_options(parts, {"test_steps": 1})
+
+
+def test_what_changes_the_weights_is_refused_before_training(tmp_path: Path) -> None:
+    few = ["data=sinusoid", f"paths.cache={tmp_path}", f"paths.outputs={tmp_path / 'outputs'}", "trainer.device=cpu"]
+    config = compose(["algo=cnp", *few, "eval.choose.hidden=[8,16]"])
+    with pytest.raises(UsageError, match=r"eval\.choose: with hidden=8 other weights are learnt"):
+        train_run(config, ["metamtl", "train"])
+    assert not (tmp_path / "outputs").exists()
+    parts = parts_of({"test_steps": [0, 1]}, tmp_path)
+    before = torch.random.get_rng_state()
+    refuse_other_weights(parts)
+    assert torch.equal(torch.random.get_rng_state(), before)
 
 
 @pytest.mark.parametrize(
