@@ -89,7 +89,9 @@ def settle_job(
         algo = str(choices.get("algo", settled["algo"]["name"]))
         experiment = library.groups["experiment"].get(str(choices.get("experiment")))
         texts = [*(of_experiment(experiment.raw, overrides) if experiment else ()), *overrides]
-        families, problems = compose_families(families, algo, texts, lambda texts: compose(texts, library.user))
+        families, problems = compose_families(
+            families, algo, texts, lambda texts: compose(texts, library.user), str(choices.get("data"))
+        )
     settled = {**settled, "families": families}
     spec = settled.get("transfer", {}).get("source")
     if isinstance(spec, Mapping) and not problems:

@@ -5,7 +5,8 @@
       objects: {data: cifar_fs, algo: anil, set: {task: {shots: 5}}}
 
 `data` and `algo` name options (`algo` is the run's where it is left out) and `set` holds keys that the family has of
-its own; what an experiment's file says of the backbone, tasks and batches holds for all of its families. What a family
+its own; what an experiment's file says of the backbone, tasks and batches holds for all of its families, and what is
+typed of the data for those whose data is the run's. What a family
 draws and learns with (data, task, algo, backbone, trainer.task, trainer.meta_batch, trainer.batch_size) comes from its
 own config; how the run goes (all other keys) from the run's.
 """
@@ -28,13 +29,14 @@ Compose = Callable[[Sequence[str]], dict[str, Any]]
 
 
 def compose_families(
-    families: Any, algo: str, typed: Sequence[str], compose: Compose
+    families: Any, algo: str, typed: Sequence[str], compose: Compose, data: str | None = None
 ) -> tuple[dict[str, dict[str, Any]], list[str]]:
     """Each family with its complete config under `config`, and a sentence for every problem.
 
-    `algo` is the option of the run; `typed` are the overrides that the user wrote.
+    `algo` and `data` are the options of the run; `typed` are the overrides that the user wrote. What these say of the
+    data is for the families whose data is the run's.
     """
-    problems: list[str] = []
+    problems: list[str] = [] if data is None else _typed_in_vain(families, typed, data)
     composed: dict[str, dict[str, Any]] = {}
     for name, spec in families.items():
         found = _misspelt(name, spec)
@@ -45,6 +47,7 @@ def compose_families(
             *(text for text in typed if _for_all(text)),
             f"algo={spec.get('algo') or algo}",
             f"data={spec['data']}",
+            *(text for text in typed if spec["data"] == data and _parted(text)[0].startswith("data.")),
             *flattened(spec.get("set") or {}),
         ]
         try:
@@ -71,6 +74,24 @@ def family_config(config: Mapping[str, Any], name: str) -> dict[str, Any]:
     own = config["families"][name]["config"]
     trainer = {**config["trainer"], **{key: own["trainer"][key] for key in OWN_TRAINER}}
     return {**config, **{section: own[section] for section in OWN_SECTIONS}, "trainer": trainer, "families": {}}
+
+
+def _typed_in_vain(families: Mapping[str, Any], typed: Sequence[str], data: str) -> list[str]:
+    """A sentence for each key of the data that no family takes, as each has other data or another value under `set`."""
+    specs = {name: spec for name, spec in families.items() if not _misspelt(name, spec)}
+    own = [dict(map(_parted, flattened(spec.get("set") or {}))) for spec in specs.values() if spec["data"] == data]
+    return [
+        f"{key}={value}: no family takes it, as each has other data or a value of its own under set: type "
+        f"families.{next(iter(specs))}.set.{key}={value} and its like."
+        for key, value in map(_parted, typed)
+        if specs and key.startswith("data.") and all(one.get(key, value) != value for one in own)
+    ]
+
+
+def _parted(text: str) -> tuple[str, str]:
+    """The key and the value of an override, without what may stand around them."""
+    key, _, value = text.lstrip("+~").partition("=")
+    return key, value.strip("\"'")
 
 
 def _misspelt(name: str, spec: Any) -> list[str]:

@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 _RULES = ("equal", "temperature", "subsets")  # but the default one
+_TEMPERATURE = 2.0  # the default one
 _SEVERAL = "name several families, as families.NAME={data: OPTION}"
 
 
@@ -48,6 +49,12 @@ def without_effect(config: Mapping[str, Any], families: Collection[str]) -> list
         problems.append(
             f"mixing.rule={rule}: says how an update's families are drawn, and mixing.take=null takes all of them: "
             "set mixing.take, or leave mixing.rule=proportional."
+        )
+    temperature = _section(config, "mixing").get("temperature")
+    if temperature not in (None, _TEMPERATURE) and rule != "temperature":
+        problems.append(
+            f"mixing.temperature={temperature}: is of mixing.rule=temperature, and here mixing.rule={rule}: set that "
+            f"rule, or leave mixing.temperature={_TEMPERATURE}."
         )
     if take is not None and not families:
         problems.append(

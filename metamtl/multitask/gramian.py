@@ -12,7 +12,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from metamtl.multitask.base import Combined, Weighting, by_loss_weights
+from metamtl.multitask.base import Combined, Weighting
 
 
 class GramianWeighting(Weighting):
@@ -28,9 +28,10 @@ class GramianWeighting(Weighting):
         """
 
     def combine(self, gradients: Tensor, losses: Tensor, step: int) -> Combined:
-        """The gradients summed with those weights."""
+        """The gradients summed with those weights; what a family has alone never climbs its loss."""
         gramian = (gradients @ gradients.T).cpu()  # a few numbers, which take many small operations
         with torch.random.fork_rng(devices=[]):  # some take the families in a random order
             torch.manual_seed(self.random_seed(step))
             weights = self.weights(gramian)
-        return by_loss_weights(weights.to(gradients), gradients)
+        weights = weights.to(gradients)
+        return Combined(weights @ gradients, weights.clamp(min=0))

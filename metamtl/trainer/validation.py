@@ -7,8 +7,11 @@ from dataclasses import dataclass
 from metamtl.engine.world import World
 from metamtl.evaluation.protocol import evaluate_episodes, summaries
 from metamtl.families import Families
+from metamtl.runs.metric_names import in_percent
 from metamtl.runs.result import Summary
 from metamtl.runs.units import readable
+
+LEAST = 0.1  # of accuracy, F1 and other shares
 
 
 @dataclass(frozen=True)
@@ -47,11 +50,15 @@ def _interval(one: Summary) -> tuple[float, float]:
 
 
 def _mean_change(families: Families, now: dict[str, Summary], before: dict[str, float]) -> float:
-    """The mean over families of the metric's relative change since the first validation; more is better in each."""
+    """The mean over families of the metric's relative change since the first validation; more is better in each.
+
+    A share that begins below LEAST counts as beginning there: from nought any change would outweigh all other families.
+    """
     changes = []
     for name, parts in families.each.items():
         mean = now[name]["mean"]
         start = before.setdefault(name, mean)
         sign = 1.0 if parts.family.higher_is_better else -1.0
-        changes.append(sign * (mean - start) / max(abs(start), 1e-12))
+        least = LEAST if in_percent(parts.family.metric) else 1e-12
+        changes.append(sign * (mean - start) / max(abs(start), least))
     return sum(changes) / len(changes)

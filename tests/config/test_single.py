@@ -65,6 +65,31 @@ def test_a_rule_by_which_nothing_is_drawn_is_told(rule: str) -> None:
     assert "this run has one family: leave mixing.rule=proportional" in problem
 
 
+def test_a_temperature_that_nothing_asks_for_is_told() -> None:
+    several = ("algo=maml", "data=sinusoid", *FAMILIES, "mixing.temperature=5", "mixing.take=1")
+    (problem,) = problems(*several)
+    assert problem.startswith("mixing.temperature=5: ") and "leave mixing.temperature=2.0" in problem
+    assert compose([*several, "mixing.rule=temperature"])["mixing"]["temperature"] == 5
+
+
+def test_a_key_that_every_family_has_of_its_own_is_told() -> None:
+    several = ("experiment=multitask/digits4", "data.target=odd")
+    assert compose(several)  # which one family says too
+    (problem,) = problems("experiment=multitask/digits4", "data.target=closed")
+    assert problem.startswith("data.target=closed: no family takes it, as each has other data or a value of its own")
+    assert "families.digit.set.data.target=closed" in problem
+
+
+def test_what_is_typed_of_the_data_is_for_the_families_that_have_it() -> None:
+    families = compose(["experiment=multitask/multimnist", "data.full=true"])["families"]
+    assert [one["config"]["data"]["full"] for one in families.values()] == [True, True]
+    other = ("algo=maml", "data=digits", "data.split_seed=3", *FAMILIES)
+    (problem,) = problems(*other)
+    assert problem.startswith("data.split_seed=3: no family takes it")
+    found = compose(["algo=joint", *other[1:3], "families.a={data: digits}", "families.b={data: fsdd}"])["families"]
+    assert [one["config"]["data"]["split_seed"] for one in found.values()] == [3, 0]
+
+
 def test_a_rule_that_an_algorithm_brings_is_no_choice() -> None:
     assert without_effect({"algo": {"name": "mtml"}, "mixing": {"rule": "subsets", "take": None}}, {}) == []
 

@@ -179,6 +179,18 @@ def test_a_conflict_is_resolved(name: str) -> None:
     assert worst > plain / 2 if name == "cagrad" else worst > -1e-6
 
 
+@pytest.mark.parametrize("name", BY_ANGLE)
+def test_no_weight_that_a_family_has_alone_climbs_its_loss(name: str) -> None:
+    """Also where the shared step takes a gradient with a negative weight, as that of imtl does here."""
+    rows = torch.tensor([[1.0, 0.0], [1.0, 0.3], [1.0, -0.3], [3.0, 0.0]]).double()
+    rows = torch.cat([rows, torch.diag(torch.tensor([0.2, 0.2, 0.2, 0.0])).double()], 1)
+    found = combined(name, rows, torch.ones(4).double())
+    assert found.factors.min() >= 0
+    if name == "imtl":
+        solved = torch.linalg.lstsq(rows.T, found.shared).solution
+        assert solved.min() < 0 and solved.sum() == pytest.approx(1)
+
+
 def test_every_weighting_that_looks_elsewhere_or_remembers_needs_all_families() -> None:
     """But for uncertainty, which has one number for each, and moves those of the families that are there."""
     some = {name for name in WEIGHTINGS if not three(name).needs_all}
@@ -274,7 +286,8 @@ def test_imtl_projects_alike_on_all_gradients() -> None:
     found = combined("imtl", gradients, torch.ones(3).double())
     projections = gradients @ found.shared / gradients.norm(dim=1)
     torch.testing.assert_close(projections, projections[:1].expand(3))
-    assert found.factors.sum() == pytest.approx(1)
+    weights = torch.linalg.lstsq(gradients.T, found.shared).solution  # one of them is below zero
+    assert weights.sum() == pytest.approx(1)
 
 
 def test_aligned_gives_all_components_the_smallest_length() -> None:
