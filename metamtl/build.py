@@ -83,6 +83,7 @@ def build_parts(
     _refuse_nothing_to_train(config, learner)
     _refuse_labelled_examples(config, source, learner)
     _refuse_new_tasks(config, source, learner)
+    learner.check_tasks(train_shape, test_shape)
     learner.network.transductive = trainer["transductive"]
     how = config["engine"]
     if how == "auto" and trainer["precision"] == "bfloat16":

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from metamtl.backbones.norm import NormKind
 from metamtl.data.family import Family
+from metamtl.data.source import TaskShape
 from metamtl.data.task import Examples, Minibatch, Task, Tensors
 from metamtl.engine.inner import Weights
 from metamtl.engine.network import Network
@@ -45,7 +46,8 @@ class Learner(nn.Module, ABC):
     that are done, for methods whose loss changes with them. `terms` are what transfer adds to its losses;
     `inner_terms` says whether an inner loss over the network's weights takes them too, and `conditional` whether what
     modulates the network can be trained by the outer loss, beside the network's own weights. `adapts` says whether a
-    support set changes anything: what does not adapt has to be tested on the outputs that it was trained for.
+    support set changes anything: what does not adapt has to be tested on the outputs that it was trained for;
+    `learns_ways` whether weights belong to single ways, so that those which no training task has stay as drawn.
     """
 
     stages: Sequence[Stage] = (Stage("meta", "episodes"),)
@@ -53,6 +55,7 @@ class Learner(nn.Module, ABC):
     inner_terms: ClassVar[bool] = False
     conditional: ClassVar[bool] = True
     adapts: ClassVar[bool] = True
+    learns_ways: bool = True
     network: Network
     stage: str = ""
     progress: float = 0.0
@@ -68,6 +71,9 @@ class Learner(nn.Module, ABC):
         family.read(backbone)
         self.network = self.build_network(backbone, norm)
         self.terms = nn.ModuleDict()
+
+    def check_tasks(self, *shapes: TaskShape) -> None:
+        """UsageError for tasks of training or test that the method cannot learn from; it takes all by default."""
 
     def build_network(self, backbone: nn.Module, norm: NormKind) -> Network:
         """The backbone under the family's head; a learner with a head of its own replaces it."""

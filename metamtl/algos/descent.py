@@ -54,7 +54,7 @@ class InnerLoop(Learner):
     ) -> None:
         super().__init__(**context)
         self.inner_steps, self.test_steps = inner_steps, inner_steps if test_steps is None else test_steps
-        self.order, self.head_init = order, head_init
+        self.order, self.head_init, self.learns_ways = order, head_init, head_init == "learned"
         in_head = {"all": (True, False), "head": (True,), "body": (False,)}[adapt]
         self.inner_names = [name for name in self.network.adaptable if name.startswith("head.") in in_head]
         if not self.inner_names and self.network.constants:

@@ -44,6 +44,7 @@ class EmbeddingLearner(Learner):
 
     labels_words: ClassVar[bool] = False
     labels_numbers: ClassVar[bool] = False
+    learns_ways = False
 
     def __init__(self, **context: Any) -> None:
         family, name = context["family"], self.option()

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from metamtl.algos.labelled_sequence import SequenceLearner, order_of
 from metamtl.algos.memory import LeastRecentlyUsed, Memory
 from metamtl.backbones.noise import mix, uniform
+from metamtl.data.source import TaskShape
 from metamtl.data.task import Examples, Minibatch, Task, at_least_single, joined, size
 from metamtl.engine.outcome import Outcome
 from metamtl.errors import UsageError
@@ -51,6 +52,11 @@ class MANN(SequenceLearner):
         inputs = context["backbone"].features + ways
         self.memory = LeastRecentlyUsed(inputs, controller, slots, width, heads, usage_decay)
         self.head = nn.Linear(self.memory.outputs, ways)
+
+    def check_tasks(self, *shapes: TaskShape) -> None:
+        """The sequential protocol counts a class's presentations, which every task has to have as many of."""
+        if self.protocol == "sequential" and any(not isinstance(shape.shots, int) for shape in shapes):
+            raise UsageError("algo.protocol=sequential needs tasks of one length: give task.shots one number, as 5.")
 
     def read(self, features: Tensor, labels: Tensor) -> tuple[Memory, Tensor, Tensor, Tensor]:
         """The memory [1, ...] after the support set, the features' mean and spread [1, D] there, and a query's label.

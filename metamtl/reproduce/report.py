@@ -102,6 +102,8 @@ def _preface(place: Workplace, measured: Sequence[Measured], best: Measured | No
             f"The best baseline on validation is {best.row.name}; differences to it are paired on identical test "
             f"episodes, p from the paired t test with Holm's correction, bold below {LEVEL}."
         )
+        if any(one.figures.seeds == 1 for one in measured):
+            yield "Of rows of one seed these tests speak of the episodes alone: training again may change more."
 
 
 def _missing_classes(measured: Sequence[Measured]) -> Iterator[str]:
@@ -149,7 +151,10 @@ def _difference(one: Measured, best: Measured | None, test: PairedTest | None) -
 
 def _rows(place: Workplace, measured: Sequence[Measured]) -> Iterator[str]:
     if any("†" in _line(place, one, None, None) for one in measured):
-        yield "† transductive: the queries of a task are normalised together."
+        yield (
+            "† transductive: the queries of a task are normalised together, and those of the baseline are not, so that a "
+            "difference to it is of the method and of that."
+        )
         yield ""
     yield "In supervised stages tasks/s counts examples. Commands and deviations:"
     yield ""

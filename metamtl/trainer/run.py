@@ -164,6 +164,7 @@ def _built(config: dict[str, Any], sources: Mapping[str, Source]) -> Families:
     """
     from metamtl.evaluation.choice import refuse_other_weights
     from metamtl.families import build_families
+    from metamtl.trainer.ways import warn_of_untrained_outputs
 
     if config["sequence"]:
         from metamtl.trainer.sequence import refuse_strategies
@@ -172,6 +173,7 @@ def _built(config: dict[str, Any], sources: Mapping[str, Source]) -> Families:
     families = build_families(config, sources)
     for parts in families.each.values():
         refuse_other_weights(parts)
+        warn_of_untrained_outputs(parts)
     return families
 
 
