@@ -152,7 +152,7 @@ def _difference(one: Measured, best: Measured | None, test: PairedTest | None) -
 def _rows(place: Workplace, measured: Sequence[Measured]) -> Iterator[str]:
     if any("†" in _line(place, one, None, None) for one in measured):
         yield (
-            "† transductive: the queries of a task are normalised together, and those of the baseline are not, so that a "
+            "† transductive: the queries of a task are normalised together, those of the baseline are not, and a "
             "difference to it is of the method and of that."
         )
         yield ""
