@@ -141,6 +141,20 @@ def test_famo_learns_nothing_of_a_family_that_was_absent() -> None:
     assert logits[2] == 0 and logits[0] < 0 < logits[1]  # the slower weighs more
 
 
+def test_famo_does_not_drift_on_what_it_learnt_of_a_family_before_it_was_absent() -> None:
+    rows, losses = drawn((3, 5)), drawn((3,)).abs() + 0.1
+    weighting = weighting_of("famo", ["classification"] * 3)
+    there = torch.ones(3).double()
+    weighting.probe = lambda change, step, only=None: (rows, there * losses * torch.tensor([0.5, 0.8, 0.9]))
+    for step in range(4):
+        weighting.combine(rows, losses, step)
+    held = weighting.state_dict()["logits"].clone()
+    there = torch.tensor([1.0, 1.0, 0.0]).double()
+    weighting.combine(rows, losses, 4)
+    moved = weighting.state_dict()["logits"] != held
+    assert moved.tolist() == [True, True, False]
+
+
 @pytest.mark.parametrize("name", MEMORYLESS)
 def test_a_step_is_as_long_as_the_gradients_are(name: str) -> None:
     """Of degree one: a loss in other units is a loss with another rate."""
@@ -298,19 +312,33 @@ def test_aligned_gives_all_components_the_smallest_length() -> None:
 
 
 def test_famo_learns_from_the_fall_of_the_log_losses() -> None:
+    """Descended on by Adam with the decay in the slope, as the authors' code has it."""
     weighting, bowls = weighting_of("famo", ["classification"] * 3, lr=0.5, decay=0.01), Bowls(CENTRES, [1, 9, 0.5])
     weighting.probe = bowls
-    logits = torch.zeros(3, dtype=torch.float64)
-    for step in range(4):
+    logits = torch.zeros(3, dtype=torch.float64, requires_grad=True)
+    adam = torch.optim.Adam([logits], lr=0.5, weight_decay=0.01)
+    for step in range(5):
         gradients, before = bowls.at(bowls.weights)
         update = weighting.combine(gradients, before, step)
-        wanted = torch.softmax(logits, 0) / before
+        torch.testing.assert_close(weighting.state_dict()["logits"], logits.detach(), rtol=1e-9, atol=1e-12)
+        wanted = torch.softmax(logits.detach(), 0) / before
         torch.testing.assert_close(update.factors, wanted / wanted.sum())
         bowls.weights = bowls.weights - 0.1 * update.shared
-        moving = logits.clone().requires_grad_()
         fall = before.log() - bowls.at(bowls.weights)[1].log()
-        (slope,) = torch.autograd.grad(torch.softmax(moving, 0) @ fall, moving)
-        logits = logits - 0.5 * (slope + 0.01 * logits)
+        (logits.grad,) = torch.autograd.grad(torch.softmax(logits, 0) @ fall, logits)
+        adam.step()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+def test_famo_moves_as_far_however_small_the_falls_are(dtype: torch.dtype) -> None:
+    """By about `lr` an update, where plain descent would move by 1e-5: few updates are enough to balance losses."""
+    rows, losses = drawn((2, 5)).to(dtype), torch.ones(2, dtype=dtype)
+    weighting = weighting_of("famo", ["classification"] * 2, lr=0.025, decay=0.0).to(dtype)
+    weighting.probe = lambda change, step, only=None: (rows, losses * torch.tensor([0.999, 1.0], dtype=dtype))
+    for step in range(41):
+        weighting.combine(rows, losses, step)
+    logits = weighting.state_dict()["logits"]
+    torch.testing.assert_close(logits, torch.tensor([-1.0, 1.0], dtype=dtype), rtol=0.25, atol=0)
 
 
 @pytest.mark.parametrize("primary", [[], ["family1"]], ids=["all", "one"])
