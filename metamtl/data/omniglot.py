@@ -15,10 +15,11 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
+from metamtl.data.alphabets import alphabet_of, characters, leave_out, named
 from metamtl.data.classes import ClassSource
 from metamtl.data.classfiles import Decoding, Listing, examples, listing
 from metamtl.data.content import content
@@ -66,11 +67,15 @@ class Omniglot(ClassSource):
         root: str | None = None,
         labels: int | None = None,
         val_labels: int | None = None,
+        without: Sequence[str] | None = None,
     ) -> None:
         """`root`, instead of paths.data, is the folder that has the two archives or their unpacked folders.
 
+        The alphabets `without` are in no split; the other characters stay where they are.
         `labels` and `val_labels` are how many training and validation drawings are kept, see `fewer`.
         """
+        absent = named(without or ())
+        listed = leave_out(split_characters(split, seed), absent)
         files = FILES.find_or_fetch(paths, root)
         decoding = Decoding(size=size, channels="grey", invert=True)
         recipe = preprocessing(size=size, channels="grey", invert=True)
@@ -82,7 +87,6 @@ class Omniglot(ClassSource):
             digest([content(file, cache) for file in files]),
             lambda: _read(files, decoding),
         )
-        listed = split_characters(split, seed)
         rotated: dict[str, tuple[Split, ...]] = {"all": ("train", "val", "test"), "train": ("train",), "none": ()}
         splits, most = with_labelled_classes(listed, packed.sizes(), labels, val_labels)
         super().__init__(
@@ -96,6 +100,7 @@ class Omniglot(ClassSource):
             facts={
                 "split": f"random1200, seed {seed}" if split == "random1200" else split,
                 "classes_listed": {part: len(names) for part, names in listed.items()},
+                **({"without": absent} if absent else {}),
                 "files": [file.name for file in files],
                 "licence": "MIT (c) 2015 Brenden Lake",
             },
@@ -107,9 +112,9 @@ def split_characters(split: str, seed: int) -> dict[Split, list[str]]:
     if split == "vinyals":
         lists: dict[Split, list[str]] = published("omniglot_vinyals.json")
         return lists
-    background, evaluation = _characters("background"), _characters("evaluation")
+    background, evaluation = characters("background"), characters("evaluation")
     if split == "lake":
-        held = [one for one in background if one.split("/")[0] in VALIDATION_ALPHABETS]
+        held = [one for one in background if alphabet_of(one) in VALIDATION_ALPHABETS]
         return {"train": [one for one in background if one not in set(held)], "val": held, "test": evaluation}
     # Sorted by a hash and not shuffled, since numpy may change what a seed draws.
     drawn = sorted(background + evaluation, key=lambda one: hashlib.sha256(f"{seed}:{one}".encode()).digest())
@@ -117,14 +122,9 @@ def split_characters(split: str, seed: int) -> dict[Split, list[str]]:
     return {"train": drawn[: ends[0]], "val": drawn[ends[0] : ends[1]], "test": drawn[ends[1] :]}
 
 
-def _characters(part: str) -> list[str]:
-    sizes: dict[str, int] = published("omniglot_alphabets.json")[part]
-    return [f"{alphabet}/character{n:02d}" for alphabet in sorted(sizes) for n in range(1, sizes[alphabet] + 1)]
-
-
 def _read(files: list[Path], decoding: Decoding) -> Iterator[ClassExamples]:
     for file in files:
-        yield from examples(_checked(listing(file, _character)), decoding, lambda name: name.split("/")[0])
+        yield from examples(_checked(listing(file, _character)), decoding, alphabet_of)
 
 
 def _character(member: str) -> str | None:
@@ -139,7 +139,7 @@ def _checked(listed: Listing) -> Listing:
             f"{listed.path} does not look like Omniglot: it has no member such as "
             "images_background/Greek/character01/0394_01.png."
         )
-    known = {*_characters("background"), *_characters("evaluation")}
+    known = {*characters("background"), *characters("evaluation")}
     if unknown := [name for name in listed.classes if name not in known]:
         raise MetamtlError(
             f"{listed.path} does not look like Omniglot: '{unknown[0]}' is none of its 1,623 characters."

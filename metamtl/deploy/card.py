@@ -74,6 +74,8 @@ def _data(origin: Mapping[str, Any]) -> list[str]:
     if counts:
         of = f" (of {_counts(listed)} listed)" if listed and listed != counts else ""
         lines.append(f"- Classes: {_counts(counts)}{of}")
+    if without := data.get("without"):
+        lines.append(f"- Left out: {', '.join(without)}")
     lines.append(f"- Licence of the data: {data.get('licence', 'not recorded; ask its source')}")
     return [*lines, f"- Fingerprint: {data['fingerprint']}"]
 

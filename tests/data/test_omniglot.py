@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 
 from metamtl.data import omniglot
+from metamtl.data.alphabets import alphabet_of
+from metamtl.data.alphabets import characters as every_character
 from metamtl.data.omniglot import VALIDATION_ALPHABETS, Omniglot, split_characters
 from metamtl.data.source import DataPaths, Split
 from metamtl.data.store import Packed
@@ -22,8 +24,8 @@ STEMS = ("images_background", "images_evaluation")
 
 
 def drawings(stem: str, characters: list[str]) -> dict[str, bytes]:
-    background = {alphabet.split("/")[0] for alphabet in omniglot._characters("background")}
-    chosen = [one for one in characters if (one.split("/")[0] in background) == (stem == "images_background")]
+    background = {alphabet_of(one) for one in every_character("background")}
+    chosen = [one for one in characters if (alphabet_of(one) in background) == (stem == "images_background")]
     return {
         f"{stem}/{one}/{1000 + c:04d}_{d + 1:02d}.png": png(noise(sum(one.encode()) * 100 + c * 10 + d, 21, 1), "1")
         for c, one in enumerate(chosen)
@@ -81,6 +83,41 @@ def test_rotations_are_classes_where_asked(paths: DataPaths) -> None:
         for rotations in ("all", "train", "none")
     }
     assert counts == {"all": [24, 24, 24], "train": [24, 6, 6], "none": [6, 6, 6]}
+
+
+@pytest.mark.parametrize("rotations", ["all", "none"])
+def test_alphabets_are_left_out_of_every_split_and_of_the_counts(paths: DataPaths, rotations: Any) -> None:
+    whole = Omniglot(paths=paths, rotations=rotations)
+    gone = [alphabet_of(SOME["train"][0]), alphabet_of(SOME["val"][-1])]
+    fewer = Omniglot(paths=paths, rotations=rotations, without=gone)
+    for split in SPLITS:
+        kept = [name for name in whole.class_names(split) if alphabet_of(name) not in gone]
+        assert list(fewer.class_names(split)) == kept
+        assert fewer.facts["classes"][split] * (4 if rotations == "all" else 1) == len(kept) == fewer.class_count(split)
+        listed = [one for one in split_characters("vinyals", 0)[split] if alphabet_of(one) not in gone]
+        assert fewer.facts["classes_listed"][split] == len(listed)
+    assert fewer.class_count("train") < whole.class_count("train")
+    assert fewer.facts["without"] == sorted(gone) and "without" not in whole.facts
+    assert fewer.fingerprint != whole.fingerprint
+    assert fewer.split_fingerprint("train") != whole.split_fingerprint("train")
+    assert fewer.split_fingerprint("test") == whole.split_fingerprint("test")  # the same episodes: it has none of them
+
+
+@pytest.mark.parametrize("without", [None, []])
+def test_nothing_left_out_is_the_data_as_it_was(paths: DataPaths, without: list[str] | None) -> None:
+    assert Omniglot(paths=paths, without=without).fingerprint == Omniglot(paths=paths).fingerprint
+
+
+def test_alphabets_of_the_test_split_are_left_out_too(paths: DataPaths) -> None:
+    gone = alphabet_of(SOME["test"][0])
+    fewer = Omniglot(paths=paths, without=[gone])
+    assert fewer.class_count("test") < 24 and gone not in {alphabet_of(name) for name in fewer.class_names("test")}
+
+
+def test_fewer_labels_are_drawn_from_what_is_left(paths: DataPaths) -> None:
+    gone = alphabet_of(SOME["train"][0])
+    with pytest.raises(UsageError, match=r"there are \d+ training examples"):
+        Omniglot(paths=paths, without=[gone], labels=6 * DRAWINGS)
 
 
 def test_a_zip_and_its_folder_hold_the_same(paths: DataPaths, tmp_path: Path) -> None:
