@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 import metamtl
+from metamtl.deploy import card
 from metamtl.deploy import export as exporting
 from metamtl.deploy.export import export_embedding
 from metamtl.errors import MetamtlError, UsageError
@@ -44,7 +45,7 @@ def test_programs_answer_as_the_predictor_does(runs: Runs, kind: str, tmp_path: 
             np.testing.assert_allclose(score, live.scores, rtol=1e-5, atol=1e-5)
     names = {file.name for file in (tmp_path / "out").iterdir()}
     assert ("embedding.onnx" in names) == (kind == "protonet")
-    card = (tmp_path / "out" / "MODEL_CARD.md").read_text()
+    written = (tmp_path / "out" / "MODEL_CARD.md").read_text()
     result = json.loads((run / "result.json").read_text())
     accuracy = result["test"]["accuracy"]
     for said in (
@@ -57,12 +58,19 @@ def test_programs_answer_as_the_predictor_does(runs: Runs, kind: str, tmp_path: 
         "predictor.onnx | probabilities, score |",
         "leave-one-out on 6 support examples",
     ):
-        assert said in card
-    assert ("let the queries of a task be normalised together" in card) == (kind == "maml")
+        assert said in written
+    assert ("let the queries of a task be normalised together" in written) == (kind == "maml")
     facts = json.loads((tmp_path / "out" / "export.json").read_text())
     assert facts["classes"] == predictor.classes
     assert all(value <= 1e-5 for one in facts["programs"].values() for value in one["largest_difference"].values())
     assert sorted(tmp_path.iterdir()) == [tmp_path / "out"]
+
+
+def test_the_card_names_the_alphabets_that_training_left_out() -> None:
+    counts = {"train": 816, "val": 109, "test": 279}
+    data = {"name": "omniglot", "classes": counts, "fingerprint": "f"}
+    assert "- Left out: Hebrew, N_Ko" in card._data({"data": {**data, "without": ["Hebrew", "N_Ko"]}})
+    assert not [line for line in card._data({"data": data}) if "Left out" in line]
 
 
 def test_the_embedding_alone(tmp_path: Path) -> None:
