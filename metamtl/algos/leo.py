@@ -23,6 +23,8 @@ from metamtl.backbones.noise import mix, uniform
 from metamtl.data.task import Task, at_least_single
 from metamtl.registry import register
 
+_CODES = 0x0DE6  # keys the codes, apart from what else is hashed from a task's key
+
 
 class Found(NamedTuple):
     """Class weights [ways, D], the codes [ways, K] that they came from, and the distribution of the first codes."""
@@ -104,7 +106,8 @@ class LEO(EmbeddingLearner):
         if not self.training:
             return super().outer_loss(task)
         support, query = (at_least_single(features) for features in self.embedded(task))
-        found = self.solve(support, task.support.labels, task.support.ways or 0, mix(task.number, 0))
+        noise = None if self.network.noise is None else mix(self.network.noise, _CODES)
+        found = self.solve(support, task.support.labels, task.support.ways or 0, noise)
         outputs = self.score(found.weights, query)
         divergence = (found.mean.square() + (2 * found.log_deviation).exp() - 1).mean() / 2 - found.log_deviation.mean()
         # the encoder is drawn to codes that need no steps

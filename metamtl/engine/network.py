@@ -101,6 +101,11 @@ class Network(nn.Module):
 
     # ---- one task's noise, statistics and embedding ----
 
+    @property
+    def noise(self) -> Tensor | None:
+        """The key of the task that runs, of the run's seed and the task's number; None where nothing is drawn."""
+        return self._noise
+
     @contextmanager
     def task(self, noise: Tensor | None, support: Examples | None = None) -> Iterator[None]:
         """While one task runs: its noise key (None when nothing is dropped), and its query statistics apart.

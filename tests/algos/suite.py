@@ -79,6 +79,8 @@ TRIALS = {
     # its LSTM runs once for every weight, as do the next one's makers of fast weights, which is most of their time
     "learned_optimizer": Trial({"units": 8}),
     "metanet": Trial({"generator": 4}, 0.75),
+    # smaller steps of its codes learn this problem from whatever noise is drawn
+    "leo": Trial({"code_lr": 0.1, "weight_lr": 0.1}),
     # one step, its default, needs more updates to move the rates that far
     "metasgd": Trial({"inner_steps": 5}),
     # these tasks are of one mode, and modulating them makes the path of updates at this rate less steady

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,9 +11,13 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.distributions import Normal, kl_divergence
 
-from metamtl.algos.leo import LEO, normal
+from metamtl.algos.leo import _CODES, LEO, normal
 from metamtl.backbones.noise import mix
 from metamtl.data.family import Regression
+from metamtl.data.task import Task, TaskBatch
+from metamtl.engine.plan import usual_plan
+from metamtl.engine.tasks import Engine
+from metamtl.engine.update import Update
 from metamtl.errors import UsageError
 from tests.algos.suite import Blobs, make
 
@@ -21,6 +26,15 @@ def leo(**changes: Any) -> LEO:
     learner = make("leo", **changes)
     assert isinstance(learner, LEO)
     return learner
+
+
+KEY = torch.tensor(5)  # of a task's noise
+DRAWN = mix(KEY, _CODES)
+
+
+def loss_of(learner: LEO, task: Task) -> Tensor:
+    with learner.network.task(KEY):
+        return learner.outer_loss(task)[0]
 
 
 def a_support_set(learner: LEO) -> tuple[Tensor, Tensor]:
@@ -61,7 +75,7 @@ def test_the_outer_loss_has_its_penalties() -> None:
     none = {"divergence": 0.0, "code_penalty": 0.0, "orthogonality": 0.0}
     plain = leo(**none)
     support, _ = plain.embedded(task)
-    found = plain.solve(support, task.support.labels, 5, mix(task.number, 0))
+    found = plain.solve(support, task.support.labels, 5, DRAWN)
     codes, standard = Normal(found.mean, found.log_deviation.exp()), Normal(0.0, 1.0)
     decoder = F.normalize(plain.decoder.weight, dim=0)
     terms = {
@@ -71,7 +85,7 @@ def test_the_outer_loss_has_its_penalties() -> None:
     }
     for name, term in terms.items():
         assert float(term.detach()) > 0
-        more = leo(**{**none, name: 1.0}).outer_loss(task)[0] - plain.outer_loss(task)[0]
+        more = loss_of(leo(**{**none, name: 1.0}), task) - loss_of(plain, task)
         torch.testing.assert_close(more, term)
 
 
@@ -105,11 +119,11 @@ def test_the_code_penalty_draws_the_first_codes_to_the_last() -> None:
     task, gradients = Blobs((12,)).tasks(1).single(), []
     for code_penalty in (0.0, 1.0):
         learner = leo(**options, code_penalty=code_penalty)
-        learner.outer_loss(task)[0].backward()  # type: ignore[no-untyped-call]
+        loss_of(learner, task).backward()  # type: ignore[no-untyped-call]
         gradients.append({name: w.grad for name, w in learner.named_parameters() if w.grad is not None})
     added = {name: gradients[1][name] - g for name, g in gradients[0].items()}
     support, _ = learner.embedded(task)
-    found = learner.solve(support, task.support.labels, 5, mix(task.number, 0))
+    found = learner.solve(support, task.support.labels, 5, DRAWN)
     apart = (found.first - found.last.detach()).square().mean()
     (wanted,) = torch.autograd.grad(apart, learner.encoder.weight)
     assert float(wanted.abs().max()) > 1e-4
@@ -118,14 +132,21 @@ def test_the_code_penalty_draws_the_first_codes_to_the_last() -> None:
         torch.testing.assert_close(added[name], torch.zeros_like(added[name]), rtol=0, atol=1e-12)
 
 
-def test_codes_are_drawn_in_training_alone_and_for_each_task() -> None:
-    learner, batch = leo(), Blobs((12,)).tasks(2)
-    task = batch.task(0)
-    other = type(task)(task.support, task.query, batch.task(1).number)
-    losses = [float(learner.outer_loss(one)[0].detach()) for one in (task, task, other)]
-    assert losses[0] == losses[1] != losses[2]
+def test_codes_are_drawn_in_training_alone_for_each_task_and_seed() -> None:
+    learner, batch = leo(), Blobs((12,)).tasks(1)
+    plan = usual_plan("loop", 1, "full", torch.device("cpu"))
+    other = replace(batch, number=batch.number + 1)
+
+    def loss(tasks: TaskBatch, seed: int) -> float:
+        engine = Engine(learner, learner.network, plan, noise_seed=seed)
+        update = engine.meta_gradient([tasks]) if learner.training else engine.evaluate([tasks])
+        figures = update.figures if isinstance(update, Update) else update
+        return float(figures["loss"].mean())
+
+    assert loss(batch, 0) == loss(batch, 0)
+    assert len({loss(batch, 0), loss(batch, 1), loss(other, 0)}) == 3
     learner.eval()
-    assert float(learner.outer_loss(task)[0].detach()) == float(learner.outer_loss(other)[0].detach())
+    assert loss(batch, 0) == loss(other, 1)
 
 
 def test_noise_is_standard_normal() -> None:
