@@ -24,9 +24,11 @@ class CrossNERDomain(ExampleSource):
         vocabulary: int | None,
         model: str | None = None,
         length: int = 84,
+        labels: int | None = None,
+        val_labels: int | None = None,
         root: str | None = None,
     ) -> None:
         """`root` as CrossNER has it."""
         made = tagged(read_domain(paths, domain, root), tokeniser(model, vocabulary, length))
         facts: dict[str, Any] = {**made.pop("facts"), **FACTS, "domain": domain}
-        super().__init__(name=f"crossner-{domain}", facts=facts, **made)
+        super().__init__(name=f"crossner-{domain}", facts=facts, labels=labels, val_labels=val_labels, **made)

@@ -15,7 +15,6 @@ from PIL import Image
 
 from metamtl.data.digit_files import Pictures, read_pictures
 from metamtl.data.examples import ExampleSource
-from metamtl.data.fewer import with_labels
 from metamtl.data.images import preprocessing
 from metamtl.data.random import bits, key_of, normal, permutation
 from metamtl.data.source import DataPaths, IntArray, Split
@@ -56,7 +55,6 @@ class DigitDomain(ExampleSource):
         splits = divided(pictures, split_seed)
         if digits is not None:
             splits = {split: items[np.isin(pictures.y[items], list(digits))] for split, items in splits.items()}
-        splits = with_labels(splits, pictures.y, labels, val_labels, split_seed)
         x = resized(pictures.x, size, rotate)
         if noise:
             x = noisy(x, noise, key_of("noise", domain, split_seed))
@@ -73,6 +71,9 @@ class DigitDomain(ExampleSource):
             splits=splits,
             output_size=10,
             originals=f"{domain}, full" if full else domain,
+            labels=labels,
+            val_labels=val_labels,
+            split_seed=split_seed,
             preprocessing=preprocessing(size=size, channels="grey", invert=not invert),
             facts={
                 "domain": domain,

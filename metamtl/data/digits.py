@@ -16,7 +16,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from metamtl.data.examples import ExampleSource
-from metamtl.data.fewer import with_labels
 from metamtl.data.random import permutation
 from metamtl.data.source import DataPaths, IntArray, Split
 from metamtl.errors import MetamtlError, UsageError
@@ -39,7 +38,7 @@ class Digits(ExampleSource):
 
     `digits` are those that there are examples of, of all splits; components come from all digits, so that runs on other
     digits have one input; `labels` and `val_labels` are how many training and validation examples are kept
-    (`fewer.with_labels`). Raises UsageError where the digits are not to be found.
+    (see ExampleSource). Raises UsageError where the digits are not to be found.
     """
 
     def __init__(
@@ -60,7 +59,6 @@ class Digits(ExampleSource):
         x = pixels if components is None else _components(pixels, splits["train"], components)
         if digits is not None:
             splits = {split: items[np.isin(digit[items], list(digits))] for split, items in splits.items()}
-        splits = with_labels(splits, y, labels, val_labels, split_seed)
         super().__init__(
             name=f"digits-{target}",
             kind="classification",
@@ -69,6 +67,9 @@ class Digits(ExampleSource):
             splits=splits,
             output_size=int(y.max()) + 1,
             originals="optdigits",
+            labels=labels,
+            val_labels=val_labels,
+            split_seed=split_seed,
             facts={"target": target, "components": components, "digits": digits, "licence": "CC BY 4.0"},
         )
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from metamtl.data.fewer import with_labels
 from metamtl.data.identity import array_digest, digest
 from metamtl.data.random import in_epochs
 from metamtl.data.source import Arrays, EpisodeArrays, IntArray, Kind, MinibatchSource, Split, TaskShape
@@ -29,7 +30,9 @@ class ExampleSource(MinibatchSource):
 
     `identity` is that of the examples themselves where x is one of several forms that they may take (texts, as numbers
     that depend on who reads them), and `originals` names what the items number where sources change one set of pictures
-    or ask several questions about it. Raises MetamtlError where an item is in two splits.
+    or ask several questions about it. `labels` and `val_labels` are how many training and validation examples are kept,
+    drawn by `split_seed`: as many of each class as can be, or any where labels are no classes (see `with_labels`).
+    Raises MetamtlError where an item is in two splits, UsageError where a split has fewer examples than are to be kept.
     """
 
     labelled = True
@@ -48,6 +51,9 @@ class ExampleSource(MinibatchSource):
         facts: dict[str, Any] | None = None,
         identity: str = "",
         originals: str = "",
+        labels: int | None = None,
+        val_labels: int | None = None,
+        split_seed: int = 0,
     ) -> None:
         every = np.concatenate(list(splits.values()))
         if len(np.unique(every)) != len(every):
@@ -55,7 +61,9 @@ class ExampleSource(MinibatchSource):
         self.name, self.kind, self.output_size = name, kind, output_size
         self.output_names = tuple(output_names)
         self._x, self._y = x, y
-        self._splits = {split: np.sort(items) for split, items in splits.items()}
+        classes = y if kind == "classification" else np.zeros(len(y), dtype=np.int64)
+        kept = with_labels(splits, classes, labels, val_labels, split_seed)
+        self._splits = {split: np.sort(items) for split, items in kept.items()}
         first = x if isinstance(x, np.ndarray) else next(iter(x.values()))
         self.input_shape = first.shape[1:]
         self.preprocessing = preprocessing or {}

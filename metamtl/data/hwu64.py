@@ -42,6 +42,8 @@ class HWU64(ExampleSource):
         vocabulary: int | None,
         model: str | None = None,
         length: int = 32,
+        labels: int | None = None,
+        val_labels: int | None = None,
         root: str | None = None,
     ) -> None:
         """`root`, instead of paths.data, is the folder that has train.csv and test.csv."""
@@ -53,7 +55,7 @@ class HWU64(ExampleSource):
         tokens = tokeniser(model, vocabulary, length)
         made = tagged(splits, tokens) if target == "slots" else labelled(splits, tokens)
         facts: dict[str, Any] = {**made.pop("facts"), "target": target, "licence": "CC BY 4.0"}
-        super().__init__(name=f"hwu64-{target}", facts=facts, **made)
+        super().__init__(name=f"hwu64-{target}", facts=facts, labels=labels, val_labels=val_labels, **made)
 
 
 def slots_of(annotated: str) -> tuple[list[str], list[str]]:

@@ -36,6 +36,8 @@ class SentimentSentences(ExampleSource):
         vocabulary: int | None,
         model: str | None = None,
         length: int = 96,
+        labels: int | None = None,
+        val_labels: int | None = None,
         root: str | None = None,
     ) -> None:
         """`root`, instead of paths.data, is the folder that has the three files, or their zip."""
@@ -51,4 +53,4 @@ class SentimentSentences(ExampleSource):
             splits[split_of(" ".join(words).lower())].append(Sentence(words, label=LABELS[label.strip()]))
         made = labelled(splits, tokeniser(model, vocabulary, length))
         facts: dict[str, Any] = {**made.pop("facts"), "domain": domain, "licence": "CC BY 4.0"}
-        super().__init__(name=f"sentiment-{domain}", facts=facts, **made)
+        super().__init__(name=f"sentiment-{domain}", facts=facts, labels=labels, val_labels=val_labels, **made)

@@ -49,6 +49,8 @@ class Snips(ExampleSource):
         vocabulary: int | None,
         model: str | None = None,
         length: int = 40,
+        labels: int | None = None,
+        val_labels: int | None = None,
         root: str | None = None,
     ) -> None:
         """`root`, instead of paths.data, is the folder that has the intents' folders, or their zip."""
@@ -56,7 +58,7 @@ class Snips(ExampleSource):
         tokens = tokeniser(model, vocabulary, length)
         made = tagged(splits, tokens) if target == "slots" else labelled(splits, tokens)
         facts: dict[str, Any] = {**made.pop("facts"), "target": target, "licence": "CC0 1.0"}
-        super().__init__(name=f"snips-{target}", facts=facts, **made)
+        super().__init__(name=f"snips-{target}", facts=facts, labels=labels, val_labels=val_labels, **made)
 
 
 def read_snips(paths: DataPaths, root: str | None = None) -> dict[Split, list[Sentence]]:

@@ -38,6 +38,8 @@ class UDPUD(ExampleSource):
         vocabulary: int | None,
         model: str | None = None,
         length: int = 80,
+        labels: int | None = None,
+        val_labels: int | None = None,
         root: str | None = None,
     ) -> None:
         """`root`, instead of paths.data, is the folder that has the languages' files, or their zip."""
@@ -48,4 +50,4 @@ class UDPUD(ExampleSource):
             splits[split_of(sentence.label)].append(sentence)
         made = tagged(splits, tokeniser(model, vocabulary, length), tags=PARTS_OF_SPEECH)
         facts: dict[str, Any] = {**made.pop("facts"), "language": language, "licence": "CC BY-SA 3.0"}
-        super().__init__(name=f"ud_pud-{language}", facts=facts, **made)
+        super().__init__(name=f"ud_pud-{language}", facts=facts, labels=labels, val_labels=val_labels, **made)

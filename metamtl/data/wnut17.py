@@ -35,6 +35,8 @@ class WNUT17(ExampleSource):
         vocabulary: int | None,
         model: str | None = None,
         length: int = 105,
+        labels: int | None = None,
+        val_labels: int | None = None,
         root: str | None = None,
     ) -> None:
         """`root`, instead of paths.data, is the folder that has the three files."""
@@ -43,4 +45,4 @@ class WNUT17(ExampleSource):
         splits = {split: conll(texts[split], file, word=0, tag=1) for split, file in FILES.items()}
         made = tagged(splits, tokeniser(model, vocabulary, length))
         facts: dict[str, Any] = {**made.pop("facts"), "licence": "CC BY 4.0"}
-        super().__init__(name="wnut17", facts=facts, **made)
+        super().__init__(name="wnut17", facts=facts, labels=labels, val_labels=val_labels, **made)

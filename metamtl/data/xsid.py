@@ -38,6 +38,8 @@ class XSID(ExampleSource):
         vocabulary: int | None,
         model: str | None = None,
         length: int = 32,
+        labels: int | None = None,
+        val_labels: int | None = None,
         root: str | None = None,
     ) -> None:
         """`root`, instead of paths.data, is the folder that has the languages' files, or their zip."""
@@ -54,5 +56,6 @@ class XSID(ExampleSource):
         tokens = tokeniser(model, vocabulary, length)
         known = [*read["all"], *read["more"]]
         made = tagged(splits, tokens, known=known) if target == "slots" else labelled(splits, tokens, known=known)
-        facts: dict[str, Any] = {**made.pop("facts"), "target": target, "language": language}
-        super().__init__(name=f"xsid-{language}-{target}", facts={**facts, "licence": "CC BY-SA 4.0"}, **made)
+        facts: dict[str, Any] = {**made.pop("facts"), "target": target, "language": language, "licence": "CC BY-SA 4.0"}
+        name = f"xsid-{language}-{target}"
+        super().__init__(name=name, facts=facts, labels=labels, val_labels=val_labels, **made)
