@@ -122,9 +122,8 @@ def _line(place: Workplace, one: Measured, best: Measured | None, test: PairedTe
     figures, cost = one.figures, one.cost
     half = figures.seed_interval if figures.seeds > 1 else figures.episode_interval
     share = share_of(place.folder(one.row))
-    transductive = any("transductive" in str((r.result or {}).get("transduction")) for r in one.group.counted)
     cells = [
-        one.row.name + (" †" if transductive else ""),
+        one.row.name + (" †" if _transductive(one) else ""),
         "-" if one.row.published is None else f"{one.row.published:g}",
         bare(one.metric, figures.mean, half),
         str(figures.seeds),
@@ -146,14 +145,19 @@ def _difference(one: Measured, best: Measured | None, test: PairedTest | None) -
         return "other episodes" if best is not None else "-"
     p = "< 0.001" if test.p_t < 0.001 else f"{test.p_t:.3f}"
     text = f"{bare(one.metric, test.difference, sign=True)} (p {p})"
-    return f"**{text}**" if test.p_t < LEVEL else text
+    alike = best is not None and _transductive(one) == _transductive(best)
+    return f"**{text}**" if test.p_t < LEVEL and alike else text
+
+
+def _transductive(one: Measured) -> bool:
+    return any("transductive" in str((record.result or {}).get("transduction")) for record in one.group.counted)
 
 
 def _rows(place: Workplace, measured: Sequence[Measured]) -> Iterator[str]:
-    if any("†" in _line(place, one, None, None) for one in measured):
+    if any(_transductive(one) for one in measured):
         yield (
             "† transductive: the queries of a task are normalised together, those of the baseline are not, and a "
-            "difference to it is of the method and of that."
+            "difference to it is of the method and of that, and never bold."
         )
         yield ""
     yield "In supervised stages tasks/s counts examples. Commands and deviations:"

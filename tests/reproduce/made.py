@@ -53,7 +53,12 @@ def _composed(overrides: tuple[str, ...]) -> dict[str, Any]:
     return compose(overrides)
 
 
-def finished_run(outputs: Path, config: dict[str, Any], episodes_id: str = "same") -> RunFolder:
+def finished_run(
+    outputs: Path,
+    config: dict[str, Any],
+    episodes_id: str = "same",
+    transduction: str = "none: a query is predicted alone",
+) -> RunFolder:
     """A completed run of the config, its figures from ACCURACY."""
     algo, seed = config["algo"]["name"], config["seed"]
     run = RunFolder.create(outputs, config, ["metamtl", "train"], algo)
@@ -69,7 +74,7 @@ def finished_run(outputs: Path, config: dict[str, Any], episodes_id: str = "same
         episodes_id=episodes_id,
         split="test",
         task={"ways": 5, "shots": 1, "queries": 15},
-        transduction="none: a query is predicted alone",
+        transduction=transduction,
         model={"parameters": 111680, "trainable": 111680},
         train={"steps": steps, "seconds": 90.0, "tasks_per_second": 4.0},
         best={"step": steps, "val/accuracy": ACCURACY[algo]},

@@ -124,6 +124,18 @@ def test_rows_on_other_episodes_are_not_paired(place: Workplace) -> None:
     assert "other episodes" in line
 
 
+def test_a_transductive_row_is_marked_and_its_difference_not_bold(place: Workplace) -> None:
+    done(place)
+    row = replace(ROWS[3], experiment="omniglot/anil_5w1s")
+    with_it = Workplace(replace(TABLE, rows=(ROWS[0], ROWS[2], row)), place.out)
+    finished_run(
+        with_it.folder(row) / "s0", compose(["experiment=omniglot/protonet_5w1s"]), transduction="transductive: queries"
+    )
+    lines = {line.split("|")[1].strip(): line for line in markdown(with_it).splitlines() if line.startswith("| ")}
+    assert "(p < 0.001) |" in lines["anil_5w1s †"] and "**" not in lines["anil_5w1s †"]
+    assert "(p < 0.001)** |" in lines["chance_5w1s"]
+
+
 def test_seeds_have_an_interval_of_their_own(place: Workplace) -> None:
     several = Workplace(replace(TABLE, seeds=(0, 1, 2)), place.out)
     done(several)
