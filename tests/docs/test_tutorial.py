@@ -95,7 +95,10 @@ def _is_significant(first: Path, programs: Path) -> None:
     assert all(row["test"]["p_t_holm"] < 0.05 for row in others), others
 
 
-def test_the_table_has_the_columns_that_are_printed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_table_has_the_columns_that_are_printed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")  # a narrow terminal gives columns up
     train = {"steps": 100, "tasks_per_second": 6.5, "seconds": 15.0, "step_ms": 123.0}
     for number, (algo, seed) in enumerate(itertools.product(("r2d2", "centroid"), range(2))):
         finished(tmp_path, algo, seed, accuracy=noisy(0.7, number), facts={"train": train})
