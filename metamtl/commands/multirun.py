@@ -79,9 +79,10 @@ class SweepJob:
     def _carry_out(self, config: DictConfig, command: Sequence[str], folder: Path) -> None:
         from metamtl.runs.files import read_json
 
-        if not self.again or not (folder / "meta.json").exists():
-            if self.again:  # all that was there when a kill came before meta.json
-                (folder / "config.yaml").unlink(missing_ok=True)
+        if not self.again:
+            self.train(config, command, self.config_dir, folder)
+        elif not (folder / "meta.json").exists():
+            (folder / "config.yaml").unlink(missing_ok=True)  # all that was there when a kill came before meta.json
             self.train(config, command, self.config_dir, folder)
         elif read_json(folder / "meta.json")["status"] != "completed":
             if self.config_dir is not None:

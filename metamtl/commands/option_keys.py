@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from metamtl.config.library import Library, Option
@@ -22,7 +22,7 @@ class Key(NamedTuple):
 def keys_of_option(option: Option, library: Library) -> list[Key]:
     """The keys that the option sets or declares, the chosen options of other groups first."""
     entries = {**_base_entries(option, library), **option.entries}
-    keys = [Key(group, name, "", "") for group, name in _chosen(option)]
+    keys = [Key(_bare(group), name, "", "") for group, name in option.defaults]
     places = [*option.values, *(place for place in entries if place not in option.values)]
     for place in places:
         if place == f"{option.section}.name":  # of the class, which the option stands for
@@ -48,11 +48,8 @@ def _entry_of(place: str, entries: Mapping[str, Entry]) -> Entry | None:
     return next(maps, None)
 
 
-def _chosen(option: Option) -> Iterator[tuple[str, str]]:
-    for entry in option.raw.get("defaults") or []:
-        if isinstance(entry, dict):
-            for group, name in entry.items():
-                yield str(group).removeprefix("optional ").removeprefix("override ").lstrip("/"), str(name)
+def _bare(group: str) -> str:
+    return group.removeprefix("optional ").removeprefix("override ").lstrip("/")
 
 
 def _text(value: Any) -> str:

@@ -61,9 +61,7 @@ def _chosen(library: Library, words: Sequence[str]) -> list[Option]:
 
 
 def _defaults(option: Option) -> dict[str, str]:
-    entries = [entry for entry in option.raw.get("defaults", []) if isinstance(entry, dict)]
-    pairs = [(str(group), str(name)) for entry in entries for group, name in entry.items()]
-    return {group.removeprefix("override ").lstrip("/"): name for group, name in pairs if "optional" not in group}
+    return {group: name for group, name in option.defaults if "optional" not in group}
 
 
 def _config_dir(words: Sequence[str]) -> Path | None:

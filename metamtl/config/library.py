@@ -63,6 +63,13 @@ class Option:
         return dict(_flat(own, "" if whole or not self.section else f"{self.section}."))
 
     @cached_property
+    def defaults(self) -> list[tuple[str, str]]:
+        """The options of other groups that it chooses, as pairs of group and name; `optional` stays before a group."""
+        entries = [entry for entry in self.raw.get("defaults") or [] if isinstance(entry, dict)]
+        pairs = [(str(group), str(name)) for entry in entries for group, name in entry.items()]
+        return [(group.removeprefix("override ").lstrip("/"), name) for group, name in pairs]
+
+    @cached_property
     def section(self) -> str:
         """Where its keys stand in the composed config: its group, unless the file's header names another place."""
         found = _PACKAGE.search(self.text[:512])
