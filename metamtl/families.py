@@ -6,6 +6,7 @@ multi-task meta-learning; with ordinary labelled families and algo=joint it is c
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -51,6 +52,7 @@ class Families:
     weighting: Weighting | None
     mixing: Mixing | None = None
     shares: dict[str, float] = field(default_factory=dict)  # the factors of the last update's families
+    weighing: float = 0.0  # seconds that the weighting took of the last update, with what it asked for elsewhere
 
     @property
     def first(self) -> Parts:
@@ -108,7 +110,9 @@ class Families:
         rows = self.rows(gradient, drawn)
         losses = torch.tensor([figures[f"{family}/loss"] for family in drawn]).to(rows)
         finite = bool(rows.isfinite().all() and losses.isfinite().all())
+        started = time.perf_counter()  # whatever device the rows are on has made them: their numbers were looked at
         update = self.weighting.combine(rows, losses, step) if finite else Combined(rows.mean(0), losses)
+        self.weighing = time.perf_counter() - started
         self.shares = dict(zip(drawn, update.factors.tolist(), strict=True))
         parts = torch.split(update.shared, [weight.numel() for weight in self.shared_weights])
         shared = {id(weight): part.view_as(weight) for weight, part in zip(self.shared_weights, parts, strict=True)}

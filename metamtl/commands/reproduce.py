@@ -22,7 +22,7 @@ Run the experiments of a table one after another, each in a process of its own, 
 figure, ours with its interval, cost, a paired test against the best baseline, and the command of each row. What is
 finished is skipped and what was stopped goes on, so the same command continues after a kill.
 
-TABLE is omniglot, cifar_fs or a YAML file of your own.
+TABLE is omniglot, omniglot_20way, cifar_fs or a YAML file of your own.
 
   --budget TIME    start no row that is not expected to end within TIME (2h, 90m, 1h30m); without it all are run
   --minutes N      of updates for each row and seed; an update's cost is measured first and the row trains for as many

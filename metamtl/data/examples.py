@@ -73,12 +73,14 @@ class ExampleSource(MinibatchSource):
         content = {key: array_digest(array) for key, array in {**named, "y": y}.items()}
         listed = {split: array_digest(items) for split, items in self._splits.items()}
         self.fingerprint = digest("examples", name, kind, content, listed)
-        self._identity = digest("identity", name, identity, listed) if identity else self.fingerprint
+        whole = digest("identity", name, identity) if identity else digest("content", name, kind, content)
+        self._split_fingerprints = {split: digest("split", whole, items) for split, items in listed.items()}
         self.originals = originals or self.fingerprint
 
     def split_fingerprint(self, split: Split) -> str:
-        """One for all splits: that of the examples, whatever form they have here."""
-        return self._identity
+        """That of the split's own examples, whatever form they have here and whatever the other splits keep."""
+        self.items(split)  # there is one
+        return self._split_fingerprints[split]
 
     def items(self, split: Split) -> IntArray:
         """The items of a split; UsageError where it has none."""

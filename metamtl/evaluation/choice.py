@@ -60,9 +60,11 @@ def refuse_other_weights(parts: Parts) -> None:
         return
     # strategies of their own: those of the run know the learner that is trained
     other = replace(parts, transfer=build_transfer(None if config.get("sequence") else config.get("transfer")))
+    # a value at a time: each builds a learner, and what two keys change together one of them changes alone
+    alone = [{key: value} for key, values in candidates.items() for value in values if value != config["algo"][key]]
     with torch.random.fork_rng(devices=[]):  # what is built here draws weights
-        for values in itertools.product(*candidates.values()):
-            with_options(other, dict(zip(candidates, values, strict=True)))
+        for options in alone:
+            with_options(other, options)
 
 
 def without_effect(candidates: Mapping[str, list[Any]], losses: Sequence[tuple[dict[str, Any], bytes]]) -> list[str]:

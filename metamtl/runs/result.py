@@ -27,7 +27,8 @@ class Summary(TypedDict):
 class Training(TypedDict, total=False):
     """Outer updates of all stages, tasks (in supervised stages examples) a second, wall-clock seconds.
 
-    `data_wait` is the share of these seconds in which updates waited for their data, `step_ms` an update's mean time.
+    `data_wait` is the share of these seconds in which updates waited for their data, `step_ms` an update's mean time,
+    of which the weighting of several families takes `weighting_ms`.
     """
 
     steps: int
@@ -35,6 +36,7 @@ class Training(TypedDict, total=False):
     seconds: float
     data_wait: float
     step_ms: float
+    weighting_ms: float
 
 
 class Model(TypedDict):

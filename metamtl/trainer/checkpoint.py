@@ -36,6 +36,7 @@ class Progress:
     tasks: int = 0
     seconds: float = 0.0  # spent on updates
     waited: float = 0.0  # of these, for their data
+    weighing: float = 0.0  # of these, by the weighting of several families
     sums: dict[str, float] = field(default_factory=dict)  # of figures since the last line of metrics
     summed: int = 0
     absent: dict[str, int] = field(default_factory=dict)  # of these updates, those without a figure

@@ -144,6 +144,7 @@ class Trainer:
         progress.tasks += update.tasks
         progress.seconds += time.perf_counter() - started
         progress.waited += stream.waited - waited
+        progress.weighing += self.families.weighing
         self._log(progress, {**figures, "gradient_norm": norm} if finite else {}, rate)
         return stopping
 

@@ -23,7 +23,7 @@ from metamtl.runs.folder import RunFolder
 from metamtl.runs.lock import held
 from metamtl.runs.log import say
 from metamtl.runs.metric_names import lower_is_better
-from metamtl.runs.result import Record, Result, read_episodes, read_result, share, summary
+from metamtl.runs.result import Record, Result, Training, read_episodes, read_result, share, summary
 from metamtl.runs.units import readable
 
 # what may differ between a reference and the config that asks for it
@@ -98,7 +98,9 @@ def compared(
     comparison of runs. A family whose figure alone is 0 has no relative change: `left_out` names it, and `delta_m` is
     None where no family is left. `negative_transfer` is of all families: the rate at which they are worse together, and
     of each the `gap` by which it is, 0 where it is not, in units of its metric with the 95% interval of the paired
-    difference.
+    difference. `mean_rank` is the mean over families of the rank of learning together beside learning alone, 1 the
+    better, ties 1.5. `step_ms` are the milliseconds of an update together and of each alone, `step_ratio` those of the
+    one together over what it would take with equal weights.
     """
     families = {}
     for name, reference in references.items():
@@ -118,7 +120,15 @@ def compared(
             "alone": alone["test"][metric],
             "difference": summary(pairs[~np.isnan(pairs)]),
         }
-    return {"families": families, **_delta(families)}
+    train = together.get("train", {})
+    times = {name: read_result(one).get("train", {}).get("step_ms") for name, one in references.items()}
+    return {
+        "families": families,
+        **_delta(families),
+        "mean_rank": _mean_rank(families),
+        "step_ms": {"together": train.get("step_ms"), "alone": times},
+        "step_ratio": _step_ratio(train),
+    }
 
 
 def _alone(config: Mapping[str, Any], name: str) -> dict[str, Any]:
@@ -156,6 +166,20 @@ def _negative_transfer(families: Mapping[str, Mapping[str, Any]]) -> dict[str, A
     }
     worse = [name for name, gain in gained.items() if gain < 0]
     return {**share(np.array([gain < 0 for gain in gained.values()])), "families": worse, "gaps": gaps}
+
+
+def _mean_rank(families: Mapping[str, Mapping[str, Any]]) -> float:
+    gained = np.array([_better(one) for one in families.values()])
+    return float(np.mean((gained < 0) + 1.0 + 0.5 * (gained == 0)))
+
+
+def _step_ratio(train: Training) -> float | None:
+    """An update's time over the rest of it without its weighting: equal weights are a sum, which takes no time.
+
+    None of a run that did not measure it.
+    """
+    whole, weighting = train.get("step_ms", 0.0), train.get("weighting_ms")
+    return None if weighting is None or whole <= weighting else whole / (whole - weighting)
 
 
 def loss_of(gained: float, ci95: float) -> dict[str, Any]:
@@ -226,4 +250,7 @@ def _said(record: Mapping[str, Any]) -> str:
     ]
     harmed = f"; worse together: {', '.join(worse)}" if worse else "; none is worse together"
     without = f". Delta m leaves out {', '.join(left_out)}: the figure alone is 0" if left_out else ""
-    return f"Delta m against each alone {told}{harmed}{without}"
+    ranked = f"; mean rank {record['mean_rank']:.2f} of 2"
+    ratio = record["step_ratio"]
+    costs = f"; an update takes {ratio:.2f} times one of equal weights" if ratio is not None and ratio > 1.005 else ""
+    return f"Delta m against each alone {told}{ranked}{costs}{harmed}{without}"

@@ -139,6 +139,8 @@ def _test(
         "data_wait": progress.waited / max(progress.seconds, 1e-9),
         "step_ms": 1e3 * progress.seconds / max(progress.total, 1),
     }
+    if families.weighting is not None:
+        result["train"]["weighting_ms"] = 1e3 * progress.weighing / max(progress.total, 1)
     assert progress.best_step is not None and progress.best_value is not None  # training ends with a validation
     if transferred:
         result["transfer"] = transferred

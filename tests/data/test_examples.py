@@ -69,6 +69,17 @@ def test_the_fingerprint_follows_content_and_splits() -> None:
     assert source().fingerprint != source(other).fingerprint
 
 
+def test_fewer_labels_leave_the_test_examples_what_they_were() -> None:
+    whole, fewer = source(), source(labels=3, val_labels=1)
+    assert whole.fingerprint != fewer.fingerprint
+    same = [whole.split_fingerprint(split) == fewer.split_fingerprint(split) for split in ("train", "val", "test")]
+    assert same == [False, False, True]
+    other = source({"train": np.arange(6), "val": np.arange(6, 8), "test": np.array([9])})
+    assert other.split_fingerprint("test") != whole.split_fingerprint("test")
+    with pytest.raises(UsageError, match="has no val split"):
+        source({"train": np.arange(6), "test": np.array([9])}).split_fingerprint("val")
+
+
 @pytest.mark.parametrize("kind", [LabelledClasses, LabelledNumbers])
 def test_a_missing_label_takes_no_part(kind: Callable[..., Any]) -> None:
     """Neither in the loss nor in its gradient nor in the figures."""

@@ -43,11 +43,28 @@ def test_each_family_is_trained_alone_once_and_compared_pair_by_pair(tmp_path: P
         changes.append(-(joint.mean() - alone.mean()) / alone.mean())  # a lower error is better
     assert record["delta_m"]["mean"] == pytest.approx(np.mean(changes))
     assert record["negative_transfer"]["rate"] == np.mean([change < 0 for change in changes])
+    assert record["mean_rank"] == np.mean([1 + (change < 0) for change in changes])
     (run_of_both,) = [one for one in collect([tmp_path]) if one.path == together.path]
     assert run_of_both.figures["delta_m"]["mean"] == record["delta_m"]["mean"]
     assert worse_together(run_of_both.result or {}) == dict(
         zip(("low", "high"), [change < 0 for change in changes], strict=True)
     )
+
+
+def test_the_time_of_an_update_is_told_beside_those_alone_and_of_equal_weights(tmp_path: Path) -> None:
+    found = run(tmp_path, "weighting=auto_lambda", "weighting.primary=[low]")
+    record: Any = read_result(found["maml-low-high-s0"])["references"]
+    times = {name: read_result(one)["train"]["step_ms"] for name, one in found.items()}
+    alone_ms = {name: times[f"{name}-alone-s0"] for name in ("low", "high")}
+    assert record["step_ms"] == {"together": times["maml-low-high-s0"], "alone": alone_ms}
+    assert record["step_ratio"] > 1.2  # it makes the families' gradients again, after a step
+
+
+def test_equal_families_share_the_mean_rank_and_unmeasured_updates_have_no_ratio(tmp_path: Path) -> None:
+    one, other = noisy(0.8, 0), noisy(0.5, 1)
+    episodes = {"road/accuracy": one, "lane/accuracy": other + 0.1}
+    record = compared(together(road=0.8, lane=0.6), episodes, alone(tmp_path, road=one, lane=other))
+    assert (record["mean_rank"], record["step_ratio"]) == (1.25, None)
 
 
 def alone(tmp_path: Path, **figures: Any) -> dict[str, RunFolder]:
@@ -90,11 +107,15 @@ def test_a_family_whose_figure_alone_is_0_has_no_part_in_delta_m(tmp_path: Path)
 @pytest.mark.parametrize(
     ("low", "high", "said"),
     [
-        (0.0, 0.5, "Delta m against each alone +50.00% ± 0.00 (higher is better); worse together: low (by "),
+        (
+            0.0,
+            0.5,
+            "Delta m against each alone +50.00% ± 0.00 (higher is better); mean rank 1.50 of 2; worse together: low",
+        ),
         (
             0.0,
             0.0,
-            "Delta m against each alone none; worse together: low (by 0.2500 ± 0.0000 mse), "
+            "Delta m against each alone none; mean rank 2.00 of 2; worse together: low (by 0.2500 ± 0.0000 mse), "
             "high (by 0.2500 ± 0.0000 mse)",
         ),
     ],

@@ -13,21 +13,21 @@ from metamtl.errors import UsageError
 from metamtl.reproduce.table import names, read_table
 
 
-@pytest.mark.parametrize("name", ["omniglot", "cifar_fs"])
+@pytest.mark.parametrize("name", ["omniglot", "omniglot_20way", "cifar_fs"])
 def test_shipped_tables_name_experiments_that_there_are(name: str) -> None:
     table = read_table(name)
     known = Library.load().groups["experiment"]
     assert {row.experiment for row in table.rows} <= known.keys()
-    assert {"chance", "centroid", "baseline", "baselinepp", "rfs", "protonet", "maml"} <= {
-        row.name.partition("_5w")[0] for row in table.rows
-    }
+    methods = {row.name.rpartition("_")[0] for row in table.rows}
+    assert {"chance", "centroid", "rfs", "protonet", "maml"} <= methods
+    assert name == "omniglot_20way" or {"baseline", "baselinepp"} <= methods
     assert any(row.baseline for row in table.rows)
     assert all(row.source for row in table.rows if row.published is not None)  # no figure without where it is from
     assert all(row.published is None or 0 < row.published <= 100 for row in table.rows)
     assert all(row.deviations for row in table.rows if row.published is not None)  # none repeats its paper exactly
 
 
-@pytest.mark.parametrize("name", ["omniglot", "cifar_fs"])
+@pytest.mark.parametrize("name", ["omniglot", "omniglot_20way", "cifar_fs"])
 def test_deviations_are_those_of_the_recipes(name: str) -> None:
     """The numbers of updates and of tasks that a row's deviations give are those that it trains."""
     for row in read_table(name).rows:

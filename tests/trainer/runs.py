@@ -130,9 +130,9 @@ def weights(run: Path, name: str = "last") -> dict[str, Any]:
 def outcome(run: Path) -> dict[str, Any]:
     """All that a run leaves and that an interruption must not change."""
     last, result = weights(run), json.loads((run / "result.json").read_text())
-    del last["progress"]["seconds"], last["progress"]["waited"], last["metrics_position"]
-    for measured in ("seconds", "tasks_per_second", "data_wait", "step_ms"):
-        del result["train"][measured]
+    del last["progress"]["seconds"], last["progress"]["waited"], last["progress"]["weighing"], last["metrics_position"]
+    for measured in ("seconds", "tasks_per_second", "data_wait", "step_ms", "weighting_ms"):
+        result["train"].pop(measured, None)
     lines = [
         {name: value for name, value in line.items() if not name.startswith("time/")}
         for line in metrics.read(run / "metrics.jsonl")
