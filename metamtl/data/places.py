@@ -19,21 +19,23 @@ def folders(paths: DataPaths, option: str, root: str | Path | None, *inner: str)
     """The existing folders to look in, best first: `root` alone when given, else paths.data and our downloads.
 
     Each is preceded by its subfolders `inner`, the names that the data set's folder usually has. Raises UsageError
-    where `root` is given and is no folder; `option` is the data option's name.
+    where `root` or paths.data is given and is no folder; `option` is the data option's name.
     """
     if root is not None:
         bases = [Path(root).expanduser()]
         if not bases[0].is_dir():
             raise UsageError(f"data.root={root} is no folder; data={option} needs the folder that has its files.")
     else:
-        bases = [base.expanduser() for base in (paths.data, paths.cache / "downloads") if base]
+        kept = (paths.cache / "downloads").expanduser()
+        bases = list(dict.fromkeys((downloads(paths), kept)))
     return list(dict.fromkeys(place for base in bases for place in _places(base, inner) if place.is_dir()))
 
 
 def downloads(paths: DataPaths) -> Path:
     """Where what we fetch is kept: paths.data, where the user keeps data, or else under paths.cache.
 
-    Raises UsageError where paths.data is named and is no folder: a mistyped one would be made, and gigabytes put there.
+    Raises UsageError where paths.data is named and is no folder: a mistyped one would be made, and gigabytes put there,
+    or files of one's own would be asked for that are at hand.
     """
     if paths.data is None:
         return (paths.cache / "downloads").expanduser()
