@@ -77,8 +77,16 @@ def family_config(config: Mapping[str, Any], name: str) -> dict[str, Any]:
 
 
 def _typed_in_vain(families: Mapping[str, Any], typed: Sequence[str], data: str) -> list[str]:
-    """A sentence for each key of the data that no family takes, as each has other data or another value under `set`."""
+    """A sentence for each key of the data that no family takes, as each has other data or another value under `set`.
+
+    One sentence where no family has the data that was typed.
+    """
     specs = {name: spec for name, spec in families.items() if not _misspelt(name, spec)}
+    is_typed = ("data", data) in map(_parted, typed)
+    if specs and is_typed and all(spec["data"] != data for spec in specs.values()):
+        others = " ".join(f"families.{name}.data={data}" for name in specs)
+        has = ", ".join(f"{name} has {spec['data']}" for name, spec in specs.items())
+        return [f"data={data}: no family takes it ({has}): type {others}, or those of them that you mean."]
     own = [dict(map(_parted, flattened(spec.get("set") or {}))) for spec in specs.values() if spec["data"] == data]
     return [
         f"{key}={value}: no family takes it, as each has other data or a value of its own under set: type "

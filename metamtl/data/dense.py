@@ -39,6 +39,11 @@ class Segmentation(Family):
 
     def read(self, backbone: nn.Module) -> None:
         """Asks for the last map."""
+        if not getattr(backbone, "has_maps", True):
+            raise UsageError(
+                f"{self.name} labels pixels, and sharing=trunk and cascade hand features on and no map: take "
+                "sharing=hard, film, mmoe, cross_stitch or stem."
+            )
         if not hasattr(backbone, "of_maps"):
             raise UsageError(f"{self.name} labels pixels, for which this backbone has no map: take conv4 or resnet12.")
         backbone.of_maps = True  # type: ignore[assignment]

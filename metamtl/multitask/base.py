@@ -17,12 +17,19 @@ class Combined:
     """One update from F families.
 
     `shared` [P] is the gradient of the weights that families share; `factors` [F] multiply the gradients of the
-    weights that a family has alone; `own` are gradients of the weighting's own parameters, by name.
+    weights that a family has alone; `own` are gradients of the weighting's own parameters, by name. `weights` [F], for
+    the record, are what the shared gradients were multiplied by where that is something else than `factors`.
     """
 
     shared: Tensor
     factors: Tensor
     own: dict[str, Tensor] = field(default_factory=dict)
+    weights: Tensor | None = None
+
+    @property
+    def shares(self) -> Tensor:
+        """What each family weighs [F] in the shared gradient."""
+        return self.factors if self.weights is None else self.weights
 
 
 class Probe(Protocol):

@@ -28,10 +28,13 @@ class GramianWeighting(Weighting):
         """
 
     def combine(self, gradients: Tensor, losses: Tensor, step: int) -> Combined:
-        """The gradients summed with those weights; what a family has alone never climbs its loss."""
+        """The gradients summed with those weights; what a family has alone descends on the mean of the losses.
+
+        So the papers have it: they reconcile the gradients of what is shared, and leave the others as they are.
+        """
         gramian = (gradients @ gradients.T).cpu()  # a few numbers, which take many small operations
         with torch.random.fork_rng(devices=[]):  # some take the families in a random order
             torch.manual_seed(self.random_seed(step))
             weights = self.weights(gramian)
         weights = weights.to(gradients)
-        return Combined(weights @ gradients, weights.clamp(min=0))
+        return Combined(weights @ gradients, torch.full_like(weights, 1 / len(weights)), weights=weights)

@@ -83,11 +83,21 @@ def test_a_key_that_every_family_has_of_its_own_is_told() -> None:
 def test_what_is_typed_of_the_data_is_for_the_families_that_have_it() -> None:
     families = compose(["experiment=multitask/multimnist", "data.full=true"])["families"]
     assert [one["config"]["data"]["full"] for one in families.values()] == [True, True]
-    other = ("algo=maml", "data=digits", "data.split_seed=3", *FAMILIES)
-    (problem,) = problems(*other)
+    of_digits = ("algo=joint", "data=digits", "data.split_seed=3", "families.b={data: fsdd}")
+    (problem,) = problems(*of_digits, "families.a={data: digits, set: {data: {split_seed: 1}}}")
     assert problem.startswith("data.split_seed=3: no family takes it")
-    found = compose(["algo=joint", *other[1:3], "families.a={data: digits}", "families.b={data: fsdd}"])["families"]
+    found = compose([*of_digits, "families.a={data: digits}"])["families"]
+    found = {name: found[name] for name in "ab"}
     assert [one["config"]["data"]["split_seed"] for one in found.values()] == [3, 0]
+
+
+def test_data_that_no_family_has_is_told_how_to_be_typed() -> None:
+    (problem,) = problems("experiment=multitask/intent_slots", "data=hwu64")
+    assert problem.startswith("data=hwu64: no family takes it (intent has snips, slots has snips): type ")
+    instead = problem.partition("type ")[2].partition(", or")[0].split()
+    found = compose(["experiment=multitask/intent_slots", *instead])["families"]
+    assert [one["config"]["data"]["name"] for one in found.values()] == ["hwu64", "hwu64"]
+    assert compose(["experiment=multitask/intent_slots", "data=hwu64", "families.slots.data=hwu64"])
 
 
 def test_a_rule_that_an_algorithm_brings_is_no_choice() -> None:

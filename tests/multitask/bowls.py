@@ -47,7 +47,7 @@ class Bowls:
         return gradients[chosen].to(change), losses[chosen].to(change)
 
     def descend(self, weighting: Weighting, steps: range, rate: float = 0.05) -> list[Tensor]:
-        """Plain descent of the shared weights and of what the weighting learns; the factors of each step."""
+        """Plain descent of the shared weights and of what the weighting learns; what families weigh in each step."""
         weighting.probe = self
         factors = []
         for step in steps:
@@ -56,5 +56,5 @@ class Bowls:
             with torch.no_grad():
                 for name, slope in update.own.items():
                     weighting.get_parameter(name).sub_(rate * slope)
-            factors.append(update.factors)
+            factors.append(update.shares)
         return factors

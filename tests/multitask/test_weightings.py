@@ -53,6 +53,7 @@ def test_equal_losses_and_gradients_give_equal_shares(name: str) -> None:
         weighting.probe = bowls
         update = weighting.combine(*bowls.at(bowls.weights), step)
         torch.testing.assert_close(update.factors, torch.full((4,), 0.25, dtype=torch.float64))
+        torch.testing.assert_close(update.shares, update.factors)
         own = weighting_of(name, ["classification"])
         own.probe = alone
         torch.testing.assert_close(update.shared, own.combine(*alone.at(alone.weights), step).shared)
@@ -194,15 +195,18 @@ def test_a_conflict_is_resolved(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", BY_ANGLE)
-def test_no_weight_that_a_family_has_alone_climbs_its_loss(name: str) -> None:
-    """Also where the shared step takes a gradient with a negative weight, as that of imtl does here."""
-    rows = torch.tensor([[1.0, 0.0], [1.0, 0.3], [1.0, -0.3], [3.0, 0.0]]).double()
-    rows = torch.cat([rows, torch.diag(torch.tensor([0.2, 0.2, 0.2, 0.0])).double()], 1)
-    found = combined(name, rows, torch.ones(4).double())
-    assert found.factors.min() >= 0
+def test_what_a_family_has_alone_descends_on_the_mean_of_the_losses(name: str) -> None:
+    """Whatever the weights of the shared gradients are, of which one of imtl's is below zero here."""
+    rows = CONFLICT
     if name == "imtl":
-        solved = torch.linalg.lstsq(rows.T, found.shared).solution
-        assert solved.min() < 0 and solved.sum() == pytest.approx(1)
+        rows = torch.tensor([[1.0, 0.0], [1.0, 0.3], [1.0, -0.3], [3.0, 0.0]]).double()
+        rows = torch.cat([rows, torch.diag(torch.tensor([0.2, 0.2, 0.2, 0.0])).double()], 1)
+    found = combined(name, rows, torch.ones(len(rows)).double())
+    torch.testing.assert_close(found.factors, torch.full((len(rows),), 1 / len(rows)).double())
+    torch.testing.assert_close(found.shares @ rows, found.shared)
+    assert not torch.allclose(found.shares, found.factors)
+    if name == "imtl":
+        assert found.shares.min() < 0 and found.shares.sum() == pytest.approx(1)
 
 
 def test_every_weighting_that_looks_elsewhere_or_remembers_needs_all_families() -> None:
@@ -268,7 +272,7 @@ def test_gradnorm_descends_the_distance_from_a_common_pace() -> None:
 def test_mgda_is_the_shortest_step_in_the_hull(seed: int) -> None:
     gradients = drawn((3, 2), seed)
     found = combined("mgda", gradients, torch.ones(3).double())
-    assert found.factors.min() >= 0 and found.factors.sum() == pytest.approx(1)
+    assert found.shares.min() >= 0 and found.shares.sum() == pytest.approx(1)
     grid = torch.cartesian_prod(*[torch.linspace(0, 1, 101).double()] * 2)
     grid = torch.cat([grid, 1 - grid.sum(1, keepdim=True)], 1)
     assert found.shared.norm() <= (grid[grid[:, 2] >= 0] @ gradients).norm(dim=1).min() + 1e-9

@@ -15,6 +15,7 @@ from metamtl.backbones.mlp import MLP
 from metamtl.backbones.text import TextEncoder
 from metamtl.config.compose import compose
 from metamtl.config.library import Library
+from metamtl.data.dense import Segmentation
 from metamtl.engine.network import Network
 from metamtl.errors import UsageError
 from metamtl.families import Families, build_families
@@ -132,6 +133,11 @@ def test_a_family_may_ask_for_a_map(name: str) -> None:
     maps.of_maps = True  # type: ignore[assignment]
     assert maps(inputs(IMAGE)).shape == (4, maps.features, 4, 4)
     assert flat(inputs(IMAGE)).shape == (4, 64)
+
+
+def test_a_family_of_pixels_is_told_which_sharing_has_no_map() -> None:
+    with pytest.raises(UsageError, match=r"labels pixels, and sharing=trunk and cascade hand .* take sharing=hard"):
+        Segmentation("outlines", 2, IMAGE[1:]).read(backbones("trunk", IMAGE)[0])
 
 
 @pytest.mark.parametrize("name", PATTERNS)
