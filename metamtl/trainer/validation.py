@@ -42,7 +42,7 @@ def validate(families: Families, world: World, before: dict[str, float]) -> Vali
     if families.weighting is None:
         return Validation(next(iter(now.values()))["mean"], families.first.family.higher_is_better, values, text)
     score = _mean_change(families, now, before)
-    return Validation(score, True, {**values, "val/score": score}, f"score {score:+.4f}: {text}")
+    return Validation(score, True, {**values, "val/score": score}, f"{100 * score:+.1f}% since the first: {text}")
 
 
 def _interval(one: Summary) -> tuple[float, float]:
