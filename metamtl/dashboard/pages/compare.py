@@ -135,7 +135,8 @@ def _distributions(section: Section, metric: str, names: Mapping[Group, str]) ->
     if not traces:
         return []
     axes = layout({}, axis_of(metric), showlegend=False)
-    summary = f"{metric} of single test episodes in {len(traces)} groups, each the mean over seeds; the box holds half."
+    groups = "1 group" if len(traces) == 1 else f"{len(traces)} groups"
+    summary = f"{metric} of single test episodes in {groups}, each the mean over seeds; the box holds half."
     return [Chart(f"Single episodes, {metric}", summary, traces, axes)]
 
 
