@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -17,7 +17,7 @@ from metamtl.data.labelled import family_of
 from metamtl.data.opening import task_shape, train_shapes
 from metamtl.data.source import Source, TaskShape
 from metamtl.engine.memory import keep_freed_memory
-from metamtl.engine.plan import usual_plan, workers_of
+from metamtl.engine.plan import fuses, usual_plan, workers_of
 from metamtl.engine.tasks import Engine
 from metamtl.errors import UsageError
 from metamtl.registry import build
@@ -90,6 +90,7 @@ def build_parts(
         how = "loop"  # under vmap, autocast leaves convolutions and linear layers in float32 (torch 2.13, CPU)
     workers = trainer["workers"] or workers_of(device, trainer["threads"])
     plan = usual_plan(how, workers, trainer["memory"], device, trainer["pool"])
+    plan = replace(plan, fused=fuses(trainer["fused"], learner, device))
     engine = Engine(learner, learner.network, plan, noise_seed=seed)
     preparation = Preparation(source.preprocessing, device, dtype)
     return Parts(config, source, family, learner, engine, preparation, device, train_shape, test_shape, transfer)

@@ -103,7 +103,7 @@ def test_the_rule_would_be_noticed_if_broken(tmp_path: Path) -> None:
     assert not wrong("commands", "trainer")
 
 
-HEAVY = ("torch", "matplotlib", "wandb", "sklearn")
+HEAVY = ("torch", "matplotlib", "wandb", "sklearn", "numba")
 
 
 @pytest.mark.parametrize(

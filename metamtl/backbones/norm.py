@@ -13,6 +13,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from metamtl.backbones import fused
 from metamtl.backbones.batch_kernels import normalise, normalise_gradient
 from metamtl.backbones.vectorised import OfTasks, channels_last
 
@@ -102,13 +103,16 @@ class BatchNormaliseGradient(OfTasks):
     def backward(ctx: Any, *slopes: Tensor) -> tuple[Tensor | None, ...]:
         """The gradients of g, x and weight from those of the three outputs: v, v_weight and v_bias."""
         g, x, weight, mean, r, gz_sum, g_sum = ctx.saved_tensors
+        v, v_weight, v_bias = _laid_out_as(x, slopes[0]), *slopes[1:]
+        if not torch.is_grad_enabled() and fused.serves(x, g, v):
+            own = fused.normalise_second((v, v_weight, v_bias), *ctx.saved_tensors)
+            return *own, None, None, None
         gradient = normalise_gradient
         if torch.is_grad_enabled():  # a higher derivative may follow, in which the statistics take part
             gradient = _written_gradient
             var, mean = torch.var_mean(x, _of_a_task(x), correction=0)
             r = torch.rsqrt(var + ctx.epsilon)
             _, gz_sum, g_sum = gradient(g, x, weight, mean, r, epsilon=ctx.epsilon)
-        v, v_weight, v_bias = _laid_out_as(x, slopes[0]), *slopes[1:]
         count = x[0].numel() // x.shape[2]
         on_g, vz_sum, v_sum = gradient(v, x, weight, mean, r, epsilon=ctx.epsilon)
         on_g = on_g + _task_affine(x, v_weight * r, v_bias - v_weight * r * mean)

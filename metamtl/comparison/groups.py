@@ -28,6 +28,7 @@ IGNORED = frozenset(
         "trainer.workers",
         "trainer.pool",
         "trainer.memory",
+        "trainer.fused",
         "trainer.log_every",
         "trainer.checkpoint_every",
         "eval.gap_episodes",

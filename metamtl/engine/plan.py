@@ -8,7 +8,10 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 import torch
+from torch import nn
 
+from metamtl.backbones import fused
+from metamtl.backbones.norm import BatchNorm
 from metamtl.data.task import TaskBatch, size
 from metamtl.errors import UsageError
 
@@ -30,6 +33,7 @@ class Plan:
     takes one thread; with one worker the arithmetic takes all threads. `memory` is whether the inner steps' graphs are
     kept or made again. "auto" of both is decided by the first updates. `graphs` is whether meta-gradients are recorded
     as CUDA graphs, where that is possible or else with an error, or on a processor as traces, where that is faster.
+    `fused` is whether passes over maps are taken by compiled kernels (`metamtl.backbones.fused`).
     """
 
     how: Literal["loop", "vmap"]
@@ -38,6 +42,7 @@ class Plan:
     memory: Memory
     graphs: Recorded = "never"
     pool: Pool = "threads"
+    fused: bool = False
 
     def chunk(self, batch: TaskBatch) -> int:
         """The tasks of a chunk of this batch; with several workers all chunks are of nearly one size."""
@@ -72,12 +77,34 @@ def usual_plan(how: How, workers: int, memory: Memory, device: torch.device, poo
 
 
 def resumed_plan(saved: Plan, usual: Plan) -> Plan:
-    """A checkpoint's plan; less what only its device can do, and in the pool that is asked for now."""
+    """A checkpoint's plan; less what only its device can do, and in the pool that is asked for now.
+
+    UsageError where it computes by numba, which is not there.
+    """
+    if saved.fused and not fused.available():
+        raise UsageError("This run computes by numba, which has last bits of its own: pip install 'metamtl[fast]'.")
     saved = replace(saved, pool=usual.pool)  # which changes no bit
     on_a_gpu = [plan.graphs in ("try", "always") for plan in (saved, usual)]
     if on_a_gpu == [True, False]:
         return replace(saved, graphs=usual.graphs, examples=usual.examples)
     return replace(saved, graphs="never") if on_a_gpu == [False, True] else saved
+
+
+def fuses(wanted: bool | None, learner: nn.Module, device: torch.device) -> bool:
+    """Whether a learner's passes over maps are by compiled kernels; None says where that is possible.
+
+    They are for batch normalisation of a convolutional network, on the processor. UsageError where they are asked for
+    and numba cannot be had.
+    """
+    kinds = {type(module) for module in learner.modules()}
+    if wanted is False or device.type != "cpu" or not {nn.Conv2d, BatchNorm} <= kinds:
+        return False  # and numba, which takes half a second, is not imported
+    if wanted and not fused.available():
+        raise UsageError(
+            "trainer.fused=true needs numba, of a release that knows this Python and numpy: "
+            "pip install 'metamtl[fast]', or take trainer.fused=null."
+        )
+    return fused.available()
 
 
 def workers_of(device: torch.device, threads: int | None) -> int:

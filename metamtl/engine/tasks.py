@@ -13,6 +13,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
+from metamtl.backbones.fused import fused
 from metamtl.backbones.noise import mix
 from metamtl.backbones.norm import Statistics
 from metamtl.data.task import Minibatch, TaskBatch, size
@@ -52,9 +53,9 @@ class Engine:
         """
         if self.plan.memory == "auto" and batches:  # a process may have no task of an update
             largest = max(batches, key=load)
-            step = partial(_differentiated, self.learner, self.network, noise_seed=self.noise_seed, flat=False)
+            step = partial(self._step(flat=False), self.learner, self.network)
             self.plan = fitted(self.plan, largest, step, largest.number.device)
-        differentiated = partial(_differentiated, noise_seed=self.noise_seed, flat=self.plan.memory == "flat")
+        differentiated = self._step(flat=self.plan.memory == "flat")
         function: Function[TaskBatch, Update] = differentiated
         if self.plan.graphs == "traces":
             if len(batches) == 1 and are_vectors(batches[0]) and self.plan.chunk(batches[0]) >= len(batches[0]):
@@ -75,7 +76,8 @@ class Engine:
     def minibatch_gradient(self, minibatch: Minibatch, step: int) -> Update:
         """Summed gradient of a supervised minibatch's examples; `step` keys its noise."""
         weights = _weights(self.learner)
-        with self.network.task(mix(torch.tensor(step, device=minibatch.examples.labels.device), self.noise_seed)):
+        key = mix(torch.tensor(step, device=minibatch.examples.labels.device), self.noise_seed)
+        with fused(self.plan.fused), self.network.task(key):
             loss, figures, _ = self.learner(minibatch)
             gradient = _gradient(loss, weights)
             statistics = self.network.observed()
@@ -97,11 +99,14 @@ class Engine:
         """Loss and metrics [T] of the tasks, without a meta-gradient, in the order of the batches."""
         total = Update({}, {}, [], 0)
         with torch.no_grad():
-            for update in self._each(_figures, batches):
+            for update in self._each(partial(_figures, kernels=self.plan.fused), batches):
                 _add(total, update.figures, [], update.tasks)
         return total.figures
 
     # ---- within ----
+
+    def _step(self, flat: bool) -> Function[TaskBatch, Update]:
+        return partial(_differentiated, noise_seed=self.noise_seed, flat=flat, kernels=self.plan.fused)
 
     def _each(
         self, function: Function[TaskBatch, Update], batches: Sequence[TaskBatch], trial: bool = False
@@ -119,21 +124,25 @@ class Engine:
         return found
 
 
-def _differentiated(learner: nn.Module, network: Network, batch: TaskBatch, *, noise_seed: int, flat: bool) -> Update:
-    """The meta-gradient of a chunk, summed over its tasks."""
+def _differentiated(
+    learner: nn.Module, network: Network, batch: TaskBatch, *, noise_seed: int, flat: bool, kernels: bool
+) -> Update:
+    """The meta-gradient of a chunk, summed over its tasks; `kernels` are compiled ones, for passes over maps."""
     weights = _weights(learner)
     by = list(weights.values()) if flat else None
-    outcome, statistics = run_chunk(learner, network, batch, mix(batch.number, noise_seed), by)
-    # inner steps move weights too that the outer update leaves as they are
-    own = {name: g.sum(0) for name, g in outcome.gradient.items() if name in weights}
-    # steps that are run again use the graph of what they share
-    gradient = own or _gradient(outcome.loss.sum(), weights, keep=flat)
+    with fused(kernels):  # backward too
+        outcome, statistics = run_chunk(learner, network, batch, mix(batch.number, noise_seed), by)
+        # inner steps move weights too that the outer update leaves as they are
+        own = {name: g.sum(0) for name, g in outcome.gradient.items() if name in weights}
+        # steps that are run again use the graph of what they share
+        gradient = own or _gradient(outcome.loss.sum(), weights, keep=flat)
     return Update(gradient, outcome.figures, statistics, len(batch))
 
 
-def _figures(learner: nn.Module, network: Network, batch: TaskBatch) -> Update:
+def _figures(learner: nn.Module, network: Network, batch: TaskBatch, *, kernels: bool) -> Update:
     """The figures of a chunk alone."""
-    return Update({}, run_chunk(learner, network, batch, None, None)[0].figures, [], len(batch))
+    with fused(kernels):
+        return Update({}, run_chunk(learner, network, batch, None, None)[0].figures, [], len(batch))
 
 
 def _weights(learner: nn.Module) -> Weights:

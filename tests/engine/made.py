@@ -112,8 +112,10 @@ def engine_of(
     workers: int = 1,
     memory: Memory = "full",
     noise_seed: int = NOISE_SEED,
+    fused: bool = False,
 ) -> Engine:
-    plan = replace(usual_plan(how, workers, memory, next(learner.parameters()).device), examples=examples)
+    plan = usual_plan(how, workers, memory, next(learner.parameters()).device)
+    plan = replace(plan, examples=examples, fused=fused)
     return Engine(learner, learner.network, plan, noise_seed)
 
 

@@ -1,0 +1,104 @@
+"""Passes over maps by compiled kernels (`metamtl.backbones.fused_kernels`), where numba is installed.
+
+Having numba or not changes last bits. So an engine says whether its arithmetic uses the kernels (`fused`), which its
+plan records; whatever else calls the layers has torch's own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from functools import cache
+from importlib import import_module
+from types import ModuleType
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch._C import _functorch as functorch
+
+_ON: ContextVar[bool] = ContextVar("metamtl_fused", default=False)
+Three = tuple[Tensor, Tensor, Tensor]
+
+
+@cache
+def available() -> bool:
+    """Whether there is a numba that works here; this imports it, which takes half a second."""
+    try:
+        _kernels()
+    except Exception:  # not installed, or not for this numpy, or with no folder to keep what it compiles: it says how
+        return False
+    return True
+
+
+@contextmanager
+def fused(on: bool) -> Iterator[None]:
+    """While passes over maps are taken by compiled kernels, or by torch's own."""
+    token = _ON.set(on)
+    try:
+        yield
+    finally:
+        _ON.reset(token)
+
+
+def serves(*maps: Tensor) -> bool:
+    """Whether the kernels are on, and made for these maps [T, N, C, H, W].
+
+    They are for dense single or double precision with the channels last; compilers and recordings, and functions that a
+    learner transforms by torch.func itself, cannot see into them.
+    """
+    if not _ON.get() or torch.compiler.is_compiling() or torch._C._len_torch_dispatch_stack():
+        return False
+    dtype = maps[0].dtype
+    return dtype in (torch.float32, torch.float64) and all(map(_is_dense, maps)) and len({m.dtype for m in maps}) == 1
+
+
+def normalise(x: Tensor, weight: Tensor, bias: Tensor, *, epsilon: float) -> Three:
+    """As `metamtl.backbones.batch_kernels` has it: y, mean [T, C] and 1 / sqrt(var + epsilon) [T, C]."""
+    y, mean, r = _empty_like(x), _empty_rows(x), _empty_rows(x)
+    _kernels().normalise(_array(x), _array(weight), _array(bias), epsilon, *map(_array, (y, mean, r)))
+    return y, mean, r
+
+
+def normalise_gradient(g: Tensor, x: Tensor, weight: Tensor, mean: Tensor, r: Tensor) -> Three:
+    """The same of its slope: the gradient of x, and the sums [T, C] of g (x - mean) r and of g."""
+    found = _empty_like(x), _empty_rows(x), _empty_rows(x)
+    _kernels().gradient(*map(_array, (g, x, weight, mean, r, *found)))
+    return found
+
+
+def normalise_second(slopes: Three, *given: Tensor) -> Three:
+    """Gradients of g, x and weight from those of the slope's results; given g, x, weight, mean, r and both sums."""
+    found = _empty_like(given[1]), _empty_like(given[1]), _empty_rows(given[1])
+    _kernels().second(*map(_array, (*slopes, *given, *found)))
+    return found
+
+
+@cache
+def _kernels() -> ModuleType:
+    return import_module("metamtl.backbones.fused_kernels")
+
+
+def _is_dense(maps: Tensor) -> bool:
+    if maps.dim() != 5 or maps.device.type != "cpu" or functorch.is_functorch_wrapped_tensor(maps):
+        return False
+    return maps.numel() > 0 and maps.permute(0, 1, 3, 4, 2).is_contiguous()
+
+
+def _array(tensor: Tensor) -> Any:
+    """Maps as [T, positions, C], rows of values [T, C] as they are; the maps' own memory."""
+    tensor = tensor.detach()
+    if tensor.dim() == 2:
+        return tensor.contiguous().numpy()
+    return tensor.permute(0, 1, 3, 4, 2).view(len(tensor), -1, tensor.shape[2]).numpy()
+
+
+def _empty_like(maps: Tensor) -> Tensor:
+    tasks, count, channels, height, width = maps.shape
+    # no view, which nobody may change in place
+    return maps.new_empty(tasks, count, height, width, channels).permute(0, 1, 4, 2, 3).detach()
+
+
+def _empty_rows(maps: Tensor) -> Tensor:
+    return maps.new_empty(len(maps), maps.shape[2])
