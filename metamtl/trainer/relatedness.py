@@ -13,7 +13,8 @@ from typing import Any
 import torch
 
 from metamtl.families import Families
-from metamtl.multitask.relatedness import affinities, best_groups, cosines
+from metamtl.multitask.grouping import best_groups
+from metamtl.multitask.relatedness import affinities, cosines
 from metamtl.runs.folder import RunFolder
 from metamtl.runs.metrics import read
 from metamtl.trainer.elsewhere import Elsewhere

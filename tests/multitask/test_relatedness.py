@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from metamtl.engine.world import World
-from metamtl.multitask.relatedness import affinities, best_groups, cosines
+from metamtl.multitask.relatedness import affinities, cosines
 from metamtl.runs.metrics import read
 from metamtl.trainer.elsewhere import Elsewhere
 from metamtl.trainer.run import resume_run
@@ -35,13 +35,6 @@ def test_zero_losses_and_gradients_have_no_relation() -> None:
     slopes, losses = torch.zeros(2, 3), torch.zeros(2)
     assert not cosines(slopes).any()
     assert not affinities(slopes, losses, lambda change, step, only=None: (slopes, losses), 0.1, 0).any()
-
-
-def test_groups_are_those_that_help_one_another() -> None:
-    affinity = torch.tensor([[1.0, -0.2, 0.5, -0.3], [-0.2, 1, -0.1, 0.4], [0.3, -0.3, 1, 0.1], [0.0, 0.2, -0.1, 1.0]])
-    assert best_groups(affinity, 2) == [[0, 2], [1, 3]]
-    assert best_groups(affinity, 1) == [[0, 1, 2, 3]]
-    assert best_groups(-torch.ones(3, 3), 3) == [[0], [1], [2]]
 
 
 @pytest.mark.parametrize("name", ["waves", "digits"])
