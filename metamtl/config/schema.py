@@ -1,8 +1,8 @@
 """The types of keys, written in YAML beside them: `inner_lr: float? >= 0; inner learning rate`.
 
-An entry is `TYPE [range] [| ALTERNATIVE]...; help`. TYPE is int, float, bool, str, path, map, list[TYPE], `range` (a
-pair [low, high], bounded as the type before it) or a literal word. A trailing `?` admits null. A range is `>= 1`,
-`> 0`, `<= 1`, `< 1` or `in [0, 1)`.
+An entry is `TYPE [range] [| ALTERNATIVE]...; help`. TYPE is int, float, bool, str, path, map, list[TYPE], map[TYPE] (of
+values), `range` (a pair [low, high], bounded as the type before it) or a literal word. A trailing `?` admits null. A
+range is `>= 1`, `> 0`, `<= 1`, `< 1` or `in [0, 1)`.
 
 `1e3` is an int where an int is wanted: a number with no fraction is taken for one however it is written.
 """
@@ -19,7 +19,7 @@ from typing import Any
 from metamtl.config.hints import nearest
 from metamtl.errors import MetamtlError
 
-_TYPED = re.compile(r"^(int|float|bool|str|path|map|range|list\[(.+)\])(\?)?\s*((?:[<>]|in\b).*)?$")
+_TYPED = re.compile(r"^(int|float|bool|str|path|map|range|(?:list|map)\[(.+)\])(\?)?\s*((?:[<>]|in\b).*)?$")
 _BOUND = re.compile(r"^(>=|>|<=|<)\s*(\S+)$")
 _INTERVAL = re.compile(r"^in\s*([\[(])\s*([^,]+),\s*([^\])]+)([\])])$")
 _COMPARE: dict[str, Callable[[float, float], bool]] = {
@@ -55,7 +55,7 @@ class Entry:
     @property
     def is_map(self) -> bool:
         """Whether the value is a free mapping, whose keys are not looked at."""
-        return any(kind.text == "a mapping" for kind in self.kinds)
+        return any(kind.text.startswith("a mapping") for kind in self.kinds)
 
     def read(self, value: Any) -> Any:
         """`value` in its proper type; raises MismatchError with what is wanted, to follow `must be`."""
@@ -112,6 +112,8 @@ def list_of(entry: Entry) -> Entry:
 def _kind(name: str, inner: str | None, bounds: str, where: str) -> Kind:
     if inner:
         entry = parse_entry(inner, where)
+        if name.startswith("map"):
+            return Kind(f"a mapping, each value {entry.wanted()}", lambda value: _map_of(value, entry))
         return Kind(f"a list, each {entry.wanted()}", lambda value: _list(value, entry))
     within, words = _bounds(bounds, where)
     if name == "range":
@@ -195,6 +197,10 @@ def _map(value: Any) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise MismatchError
     return value
+
+
+def _map_of(value: Any, entry: Entry) -> dict[str, Any]:
+    return {name: entry.read(item) for name, item in _map(value).items()}
 
 
 def _list(value: Any, entry: Entry) -> list[Any]:

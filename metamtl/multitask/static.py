@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import ClassVar
 
@@ -25,8 +26,8 @@ class Static(Weighting):
         if wrong := [name for name in weights if name not in families]:
             raise UsageError(f"weighting.weights.{wrong[0]}: no such family; there are {', '.join(families)}.")
         given = torch.tensor([float(weights.get(name, 1.0)) for name in families])
-        if (given < 0).any() or given.sum() == 0:
-            raise UsageError("weighting.weights: none may be negative and one at least must be above zero.")
+        if (given < 0).any() or not 0 < given.sum() < math.inf:
+            raise UsageError("weighting.weights: none may be negative, one must be above zero, and their sum finite.")
         self.register_buffer("shares", given / given.sum())
 
     def combine(self, gradients: Tensor, losses: Tensor, step: int) -> Combined:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from metamtl.cli import main
 from metamtl.config.compose import compose
 from metamtl.errors import UsageError
 from tests.commands.stub import run
@@ -69,6 +70,16 @@ def test_maps_of_a_users_own_option_are_open_too(tmp_path: Path) -> None:
         "weighting.words=2: must be a mapping.",
         "weighting.wordz: no such key; did you mean weighting.words?",
     )
+
+
+@pytest.mark.parametrize(("weight", "shown"), [("two", '"two"'), ("nan", "NaN"), ("inf", "Infinity"), ("-1", "-1")])
+def test_a_value_of_a_map_is_refused_as_those_of_keys_are(
+    weight: str, shown: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["train", *STATIC, f"weighting.weights={{digit: {weight}}}"]) == 2
+    said = f'weighting.weights={{"digit": {shown}}}: must be a mapping, each value a number >= 0.\n'
+    assert capsys.readouterr().err == said
 
 
 def test_all_problems_are_told_beside_a_key_of_a_map() -> None:

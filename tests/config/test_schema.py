@@ -29,6 +29,8 @@ from metamtl.errors import MetamtlError
         ("int >= 2 | range", [5, 20], [5, 20]),
         ("auto | int >= 1", "auto", "auto"),
         ("map", {"a": {"b": 1}}, {"a": {"b": 1}}),
+        ("map[float >= 0]", {"a": 1, "b": 0.5}, {"a": 1.0, "b": 0.5}),
+        ("path? | map[str]", {"a": 1}, {"a": "1"}),
     ],
 )
 def test_values_are_read_in_their_type(text: str, value: Any, read: Any) -> None:
@@ -60,6 +62,10 @@ def test_values_are_read_in_their_type(text: str, value: Any, read: Any) -> None
         ("int >= 2 | range", [2, 3, 4]),
         ("path", ""),
         ("map", [1]),
+        ("map[float >= 0]", [1]),
+        ("map[float >= 0]", {"a": 1, "b": "two"}),
+        ("map[float >= 0]", {"a": -1}),
+        ("map[float >= 0]", {"a": float("nan")}),
     ],
 )
 def test_other_values_are_refused(text: str, value: Any) -> None:
@@ -79,6 +85,7 @@ def test_the_message_says_what_is_wanted() -> None:
     entry = parse_entry("float? >= 0 | auto; help", "here")
     assert entry.wanted() == "auto or a number >= 0 or null"
     assert entry.help == "help"
+    assert parse_entry("map[float >= 0]; help", "here").wanted() == "a mapping, each value a number >= 0"
     with pytest.raises(MismatchError, match="did you mean second"):
         parse_entry("first | second; order", "here").read("secnd")
 
