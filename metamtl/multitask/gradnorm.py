@@ -3,6 +3,10 @@
 Chen et al. (2018), GradNorm: Gradient Normalization for Adaptive Loss Balancing, ICML, equation 2: each step lowers
 sum_i |w_i ||g_i|| - mean_j(w_j ||g_j||) r_i^alpha| in w, with the target held fixed and r_i the family's loss over its
 first one, relative to the mean of these; then w is normalised. Gradients are those of all shared weights.
+
+Algorithm 1 descends plainly, by `lr` ||g_i|| a step: the right rate depends on the units of the losses, and the weights
+step over the target and back for ever. Here lengths are divided by their mean, which frees the rate of units, and a
+step ends at the target at the latest.
 """
 
 from __future__ import annotations
@@ -21,7 +25,7 @@ TINY = 1e-12
 
 @register("weighting", "gradnorm")
 class GradNorm(Weighting):
-    """`alpha` is how hard slow families are pulled along, `lr` the rate of the weights' own descent."""
+    """`alpha` is how hard slow families are pulled along, `lr` the weights' own rate at a mean length of one."""
 
     needs_all: ClassVar[bool] = True
     shares: Tensor
@@ -43,6 +47,8 @@ class GradNorm(Weighting):
         left = (losses / self.first).nan_to_num()
         pace = left / (left.sum() / count).clamp(min=TINY)
         excess = self.shares * lengths - (self.shares * lengths).sum() / count * pace**self.alpha
-        moved = (self.shares - self.lr * excess.sign() * lengths).clamp(min=TINY)
+        change = self.lr * lengths / (lengths.sum() / count).clamp(min=TINY)
+        to_target = excess.abs() / lengths.clamp(min=TINY)
+        moved = (self.shares - excess.sign() * torch.minimum(change, to_target)).clamp(min=TINY)
         self.shares.copy_(moved / moved.mean())
         return update

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,6 +15,7 @@ from metamtl.registry import build
 
 OPTIONS = Library.load().groups["weighting"]
 WEIGHTINGS = sorted(OPTIONS)
+SWING = 0.2
 
 
 def weighting_of(name: str, kinds: Sequence[str], seed: int = 0, **options: Any) -> Weighting:
@@ -26,7 +28,10 @@ def weighting_of(name: str, kinds: Sequence[str], seed: int = 0, **options: Any)
 
 
 class Bowls:
-    """Loss i is height_i + steepness_i ||theta - centre_i||^2 / 2, for every step alike; a `Probe` of itself."""
+    """Loss i is height_i + steepness_i ||theta - centre_i||^2 / 2; a `Probe` of itself.
+
+    The centres swing with the step, by `SWING` of their place, as the examples of an update are others at every step.
+    """
 
     def __init__(
         self, centres: Sequence[Sequence[float]], steepness: Sequence[float] | None = None, height: float = 0.1
@@ -36,13 +41,13 @@ class Bowls:
         self.height = height * self.steepness
         self.weights = torch.zeros_like(self.centres[0])
 
-    def at(self, weights: Tensor) -> tuple[Tensor, Tensor]:
-        """Gradients [F, P] and losses [F]."""
-        away = weights - self.centres
+    def at(self, weights: Tensor, step: int) -> tuple[Tensor, Tensor]:
+        """Gradients [F, P] and losses [F] of a step."""
+        away = weights - self.centres * (1 + SWING * math.sin(step))
         return self.steepness[:, None] * away, self.height + self.steepness * away.square().sum(1) / 2
 
     def __call__(self, change: Tensor, step: int, only: int | None = None) -> tuple[Tensor, Tensor]:
-        gradients, losses = self.at(self.weights.to(change) + change)
+        gradients, losses = self.at(self.weights.to(change) + change, step)
         chosen = slice(None) if only is None else slice(only, only + 1)
         return gradients[chosen].to(change), losses[chosen].to(change)
 
@@ -51,7 +56,7 @@ class Bowls:
         weighting.probe = self
         factors = []
         for step in steps:
-            update = weighting.combine(*self.at(self.weights), step)
+            update = weighting.combine(*self.at(self.weights, step), step)
             self.weights = self.weights - rate * update.shared
             with torch.no_grad():
                 for name, slope in update.own.items():

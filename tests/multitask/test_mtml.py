@@ -201,7 +201,7 @@ def test_a_family_that_is_not_in_a_subset_is_not_moved() -> None:
 def test_uncertainty_weighs_the_families_of_a_subset_by_their_own_numbers() -> None:
     weighting = weighting_of("uncertainty", ["classification"] * 3)
     weighting.load_state_dict({"log_variances": torch.tensor([0.3, -0.7, 2.0], dtype=torch.float64)})
-    rows, losses = Bowls([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]]).at(torch.zeros(2, dtype=torch.float64))
+    rows, losses = Bowls([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]]).at(torch.zeros(2, dtype=torch.float64), 0)
     pair = weighting_of("uncertainty", ["classification"] * 2)
     pair.load_state_dict({"log_variances": torch.tensor([0.3, 2.0], dtype=torch.float64)})
     weighting.present = [0, 2]

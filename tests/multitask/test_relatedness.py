@@ -22,9 +22,9 @@ from tests.multitask.test_families import gradients
 def test_affinity_is_the_share_of_a_loss_that_anothers_step_takes_away() -> None:
     """Of three bowls two have their bottoms together, the third on the other side."""
     bowls = Bowls([[1.0, 0.1], [1.0, -0.1], [-1.0, 0.0]], height=0.0)
-    slopes, losses = bowls.at(bowls.weights)
-    found = affinities(slopes, losses, bowls, 0.1, 0)
-    after = bowls.at(bowls.weights - 0.1 * slopes[0])[1]
+    slopes, losses = bowls.at(bowls.weights, 3)
+    found = affinities(slopes, losses, bowls, 0.1, 3)
+    after = bowls.at(bowls.weights - 0.1 * slopes[0], 3)[1]
     torch.testing.assert_close(found[0], 1 - after / losses)
     assert found[0, 1] > 0.1 and found[1, 0] > 0.1 and found[0, 2] < -0.1 and found[2, 1] < -0.1
     torch.testing.assert_close(cosines(slopes).diagonal(), torch.ones(3).double())

@@ -23,9 +23,14 @@ MEMORYLESS = [*BY_ANGLE, "equal", "rlw", "static"]
 CONFLICT = torch.tensor([[1.0, 0.0, 0.0], [-2.0, 1.0, 0.0]], dtype=torch.float64)
 
 
+def of_classes(name: str, count: int, seed: int = 0) -> Weighting:
+    """The option for `count` families; dwa with epochs of one update, so that its weights move at the third."""
+    return weighting_of(name, ["classification"] * count, seed, **({"every": 1} if name == "dwa" else {}))
+
+
 def combined(name: str, gradients: Tensor, losses: Tensor, step: int = 0, seed: int = 0) -> Combined:
     """The first update of a weighting, with losses that stay where they are."""
-    weighting = weighting_of(name, ["classification"] * len(losses), seed).to(gradients.dtype)
+    weighting = of_classes(name, len(losses), seed).to(gradients.dtype)
     weighting.probe = lambda change, step, only=None: (
         (gradients, losses) if only is None else (gradients[only, None], losses[only, None])
     )
@@ -33,7 +38,7 @@ def combined(name: str, gradients: Tensor, losses: Tensor, step: int = 0, seed: 
 
 
 def three(name: str, seed: int = 0) -> Weighting:
-    return weighting_of(name, ["classification"] * 3, seed)
+    return of_classes(name, 3, seed)
 
 
 def drawn(shape: Sequence[int], seed: int = 0) -> Tensor:
@@ -48,15 +53,15 @@ def test_equal_losses_and_gradients_give_equal_shares(name: str) -> None:
     """Of sum one, also after steps, so that the run's rate means the same under every weighting."""
     bowls = Bowls([CENTRES[0]] * 4)
     alone = Bowls([CENTRES[0]])
-    weighting = weighting_of(name, ["classification"] * 4)
+    weighting = of_classes(name, 4)
     for step in range(3):
         weighting.probe = bowls
-        update = weighting.combine(*bowls.at(bowls.weights), step)
+        update = weighting.combine(*bowls.at(bowls.weights, step), step)
         torch.testing.assert_close(update.factors, torch.full((4,), 0.25, dtype=torch.float64))
         torch.testing.assert_close(update.shares, update.factors)
-        own = weighting_of(name, ["classification"])
+        own = of_classes(name, 1)
         own.probe = alone
-        torch.testing.assert_close(update.shared, own.combine(*alone.at(alone.weights), step).shared)
+        torch.testing.assert_close(update.shared, own.combine(*alone.at(alone.weights, step), step).shared)
 
 
 @pytest.mark.parametrize("name", WEIGHTINGS)
@@ -101,11 +106,11 @@ def test_it_stays_finite_where_gradients_and_losses_are_zero(name: str, zero: li
             assert tensor.isfinite().all()
 
 
-@pytest.mark.parametrize("name", ["famo", "gradnorm", "uncertainty"])
+@pytest.mark.parametrize("name", ["dwa", "famo", "gradnorm", "uncertainty"])
 def test_a_family_without_labels_in_an_update_takes_no_part(name: str) -> None:
     """Its loss and gradient are zero; what is learnt of it must be what is learnt where it is there."""
     bowls, weighting, again = Bowls(CENTRES, [1.0, 5.0, 0.2]), three(name), three(name)
-    rows, losses = bowls.at(bowls.weights)
+    rows, losses = bowls.at(bowls.weights, 0)
     there = torch.tensor([1.0, 1.0, 0.0]).double()
     for one in (weighting, again):
         one.probe = bowls
@@ -115,17 +120,32 @@ def test_a_family_without_labels_in_an_update_takes_no_part(name: str) -> None:
         torch.testing.assert_close(missed.factors, wanted / wanted.sum())
     elif name == "uncertainty":
         assert missed.own["log_variances"][2] == 0 and missed.own["log_variances"][:2].all()
+    elif name == "dwa":
+        factors = [one.combine(rows, losses, step).factors for one in (weighting, again) for step in range(1, 5)]
+        torch.testing.assert_close(torch.stack(factors), torch.full((8, 3), 1 / 3).double())
     else:
         weighting.combine(rows, losses, 1)
         again.combine(rows, losses, 1)
         torch.testing.assert_close(weighting.state_dict()["first"], again.state_dict()["first"])
 
 
+def test_dwa_averages_over_the_updates_that_a_family_is_in() -> None:
+    """One without a label in an epoch keeps the rate of a loss that stands still, until it was in two."""
+    weighting = weighting_of("dwa", ["classification"] * 2, temperature=2.0, every=2)
+    losses = torch.tensor([[4, 4], [2, 0], [1, 0], [1, 0], [1, 3], [2, 3], [3, 0], [3, 1], [1, 1]]).double()
+    factors = []
+    for step, row in enumerate(losses):
+        factors.append(weighting.combine(torch.eye(2).double(), row, step).factors)
+        assert all(tensor.isfinite().all() for tensor in weighting.state_dict().values())
+    rates = torch.tensor([[1 / 3, 1.0], [1.5, 1.0], [2.0, 1 / 3]]).double()
+    torch.testing.assert_close(torch.stack(factors[4::2]), torch.softmax(rates / 2, 1))
+
+
 def test_gradnorm_sets_the_pace_by_the_families_that_are_there() -> None:
-    """At one pace the longer gradient loses weight to the shorter, whoever is absent."""
+    """At one pace the longer gradient loses weight to the shorter, whoever is absent; this mean length is 1."""
     rows, losses = torch.diag(torch.tensor([1.1, 0.9, 0.0])).double(), torch.tensor([1.0, 2.0, 0.0]).double()
     for count in (2, 3):
-        weighting = weighting_of("gradnorm", ["classification"] * count).double()
+        weighting = weighting_of("gradnorm", ["classification"] * count)
         weighting.combine(rows[:count], losses[:count], 0)
         shares = weighting.state_dict()["shares"]
         assert shares[0] / shares[1] == pytest.approx((1 - 0.025 * 1.1) / (1 + 0.025 * 0.9))
@@ -243,6 +263,19 @@ def test_dwa_weighs_by_the_fall_between_two_epochs() -> None:
     torch.testing.assert_close(factors[6], torch.softmax(epochs[1] / epochs[0] / 2.0, 0))
 
 
+def test_dwa_takes_the_state_of_runs_that_did_not_count_by_family() -> None:
+    weighting, again = (weighting_of("dwa", ["classification"] * 2, every=2) for _ in range(2))
+    losses = 3 * drawn((8, 2)).abs()
+    for step, row in enumerate(losses[:5]):
+        weighting.combine(torch.eye(2).double(), row, step)
+    state = torch.nn.ModuleDict({"weighting": weighting}).state_dict()
+    assert state.pop("weighting.counts").tolist() == [1, 1]
+    torch.nn.ModuleDict({"weighting": again}).load_state_dict({**state, "weighting.epochs": torch.tensor(2)})
+    for step, row in enumerate(losses[5:], 5):
+        wanted, found = (one.combine(torch.eye(2).double(), row, step).factors for one in (weighting, again))
+        assert torch.equal(found, wanted) and not torch.allclose(found, found.mean())
+
+
 def test_random_weights_differ_by_step_and_seed_and_are_equal_on_average() -> None:
     one, two, losses = three("rlw"), three("rlw", seed=1), torch.ones(3, dtype=torch.float64)
     first = [one.combine(torch.eye(3).double(), losses, step).factors for step in range(600)]
@@ -254,10 +287,10 @@ def test_random_weights_differ_by_step_and_seed_and_are_equal_on_average() -> No
 
 def test_gradnorm_descends_the_distance_from_a_common_pace() -> None:
     weighting, bowls = weighting_of("gradnorm", ["classification"] * 3, alpha=1.5, lr=0.01), Bowls(CENTRES, [1, 3, 0.5])
-    first = bowls.at(bowls.weights)[1]
+    first = bowls.at(bowls.weights, 0)[1]
     shares = torch.ones(3, dtype=torch.float64)
     for step in range(4):
-        gradients, losses = bowls.at(bowls.weights)
+        gradients, losses = bowls.at(bowls.weights, step)
         torch.testing.assert_close(weighting.combine(gradients, losses, step).factors, shares / 3)
         bowls.weights = bowls.weights - 0.05 * shares @ gradients / 3
         moving = shares.clone().requires_grad_()
@@ -265,7 +298,28 @@ def test_gradnorm_descends_the_distance_from_a_common_pace() -> None:
         left = losses / first
         target = (lengths.mean() * (left / left.mean()) ** 1.5).detach()
         (slope,) = torch.autograd.grad((lengths - target).abs().sum(), moving)
-        shares = (shares - 0.01 * slope) * 3 / (shares - 0.01 * slope).sum()
+        moved = shares - 0.01 * slope / gradients.norm(dim=1).mean()
+        assert ((moved * gradients.norm(dim=1) - target) * slope > 0).all()  # as yet, none would step over its target
+        shares = moved * 3 / moved.sum()
+
+
+@pytest.mark.parametrize("unit", [1.0, 1e-6, 1e6])
+def test_gradnorm_settles_where_weighted_gradients_are_equally_long(unit: float) -> None:
+    """At equal losses, in any unit, without stepping over the target and back."""
+    weighting, lengths = weighting_of("gradnorm", ["classification"] * 2), unit * torch.tensor([200.0, 1.0]).double()
+    ratios = []
+    for step in range(60):
+        factors = weighting.combine(torch.diag(lengths), unit * torch.ones(2).double(), step).factors
+        ratios.append(float(factors @ torch.diag(lengths)[0] / (factors @ torch.diag(lengths)[1])))
+    assert ratios[0] == pytest.approx(200) and ratios[-1] == pytest.approx(1, rel=1e-2)
+    assert all(1 - 1e-9 <= later <= earlier + 1e-9 for earlier, later in itertools.pairwise(ratios))
+
+
+@pytest.mark.parametrize("weight", [-1.0, float("nan"), float("inf")])
+def test_static_refuses_weights_that_cannot_be_normalised(weight: float) -> None:
+    for weights in ({"family0": weight}, {"family0": 0, "family1": 0}, {"family0": 3e38, "family1": 3e38}):
+        with pytest.raises(UsageError, match=r"weighting\.weights: none may be negative"):
+            weighting_of("static", ["classification"] * 2, weights=weights)
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -318,17 +372,17 @@ def test_aligned_gives_all_components_the_smallest_length() -> None:
 def test_famo_learns_from_the_fall_of_the_log_losses() -> None:
     """Descended on by Adam with the decay in the slope, as the authors' code has it."""
     weighting, bowls = weighting_of("famo", ["classification"] * 3, lr=0.5, decay=0.01), Bowls(CENTRES, [1, 9, 0.5])
-    weighting.probe = bowls
+    weighting.probe = bowls  # which says something else of another step than that of the update
     logits = torch.zeros(3, dtype=torch.float64, requires_grad=True)
     adam = torch.optim.Adam([logits], lr=0.5, weight_decay=0.01)
     for step in range(5):
-        gradients, before = bowls.at(bowls.weights)
+        gradients, before = bowls.at(bowls.weights, step)
         update = weighting.combine(gradients, before, step)
         torch.testing.assert_close(weighting.state_dict()["logits"], logits.detach(), rtol=1e-9, atol=1e-12)
         wanted = torch.softmax(logits.detach(), 0) / before
         torch.testing.assert_close(update.factors, wanted / wanted.sum())
         bowls.weights = bowls.weights - 0.1 * update.shared
-        fall = before.log() - bowls.at(bowls.weights)[1].log()
+        fall = before.log() - bowls.at(bowls.weights, step)[1].log()
         (logits.grad,) = torch.autograd.grad(torch.softmax(logits, 0) @ fall, logits)
         adam.step()
 
@@ -350,17 +404,32 @@ def test_auto_lambda_is_the_slope_of_the_loss_ahead(primary: list[str]) -> None:
     weighting = weighting_of("auto_lambda", ["classification"] * 3, primary=primary, rate=0.2)
     bowls = Bowls(CENTRES, [1, 3, 0.5])
     weighting.probe = bowls
-    gradients, losses = bowls.at(bowls.weights)
-    update = weighting.combine(gradients, losses, 0)
+    gradients, losses = bowls.at(bowls.weights, 2)
+    update = weighting.combine(gradients, losses, 2)
 
     def ahead(lambdas: Tensor) -> Tensor:
-        after = bowls.at(bowls.weights - 0.2 * lambdas @ gradients)[1]
+        after = bowls.at(bowls.weights - 0.2 * lambdas @ gradients, 3)[1]  # on the examples of the next update
         return after[1] if primary else after.mean()
 
     at = torch.full((3,), 1 / 3, dtype=torch.float64)
     nudges = 1e-6 * torch.eye(3, dtype=torch.float64)
     wanted = torch.stack([(ahead(at + nudge) - ahead(at - nudge)) / 2e-6 for nudge in nudges])
     torch.testing.assert_close(update.own["lambdas"], wanted, rtol=1e-6, atol=1e-9)
+
+
+def test_auto_lambda_leaves_a_family_out_whose_weight_fell_below_zero() -> None:
+    """Of the update and of the step ahead; the slope may bring it back."""
+    weighting, bowls = weighting_of("auto_lambda", ["classification"] * 3, rate=0.2), Bowls(CENTRES, [1, 3, 0.5])
+    weighting.probe = bowls
+    gradients, losses = bowls.at(bowls.weights, 0)
+    found = []
+    for lowest in (-0.3, 0.0):
+        weighting.load_state_dict({"lambdas": torch.tensor([0.5, lowest, 0.2], dtype=torch.float64)})
+        found.append(weighting.combine(gradients, losses, 0))
+    below, none = found
+    assert below.factors[1] == 0 and below.own["lambdas"][1] != 0
+    torch.testing.assert_close(below.shared, none.shared)
+    torch.testing.assert_close(below.own["lambdas"], none.own["lambdas"])
 
 
 def test_auto_lambda_refuses_a_primary_family_that_is_not_there() -> None:
@@ -375,9 +444,9 @@ def test_model_averaging_is_the_mean_of_trained_copies() -> None:
     )
     weighting.probe = bowls
     copies = [bowls.weights.clone() for _ in CENTRES]
-    for _, (number, own) in itertools.product(range(4), list(enumerate(copies))):
-        own -= 0.05 * bowls.at(own)[0][number]
-    update = weighting.combine(*bowls.at(bowls.weights), 0)
+    for step, (number, own) in itertools.product(range(2, 6), list(enumerate(copies))):
+        own -= 0.05 * bowls.at(own, step)[0][number]
+    update = weighting.combine(*bowls.at(bowls.weights, 2), 2)
     torch.testing.assert_close(bowls.weights - 0.05 * 4 * update.shared, torch.stack(copies).mean(0))
 
 
@@ -387,7 +456,7 @@ def test_affinity_weighs_by_what_a_step_does_to_the_others() -> None:
     weighting.probe = bowls
     means = []
     for step in range(3):
-        gradients, losses = bowls.at(bowls.weights)
+        gradients, losses = bowls.at(bowls.weights, step)
         found = affinities(gradients, losses, bowls, 0.1, step)
         means.append(torch.stack([(found[i].sum() - found[i, i]) / 2 for i in range(3)]))
         factors = weighting.combine(gradients, losses, step).factors
