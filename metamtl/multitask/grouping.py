@@ -12,7 +12,8 @@ from functools import cache
 from torch import Tensor
 
 LISTED = 10  # families whose divisions are all tried: at most 115,975, in a second; of 13 there are 27 million
-TINY = 1e-12  # a gain by rounding alone might lead round in a circle
+TINY = 1e-9  # a gain by rounding alone might lead round in a circle
+HARM = -100.0  # a loss made a hundredfold; sums of what is larger would round by more than TINY
 
 Group = tuple[int, ...]
 Value = Callable[[Group], float]
@@ -22,11 +23,11 @@ def best_groups(affinity: Tensor, count: int) -> list[list[int]]:
     """The division of F families into at most `count` groups with the highest affinity onto a family in its group.
 
     `affinity` [F, F] is that of a row onto a column. Counted is the mean over families of the mean affinity of the
-    others in the group onto it, zero for a family alone. Up to 10 families every division is tried. Of more, single
-    families are merged, best pair of groups first, and then moved one by one, best move first, until no move helps:
-    most often that is the best division too.
+    others in the group onto it, zero for a family alone; what is no number counts as a hundredfold loss, and so does
+    all harm beyond. Up to 10 families every division is tried. Of more, single families are merged, best pair of groups
+    first, and then moved one by one, best move first, until no move helps: most often that is the best division too.
     """
-    rows: list[list[float]] = affinity.tolist()
+    rows: list[list[float]] = affinity.nan_to_num(nan=HARM).clamp(HARM, -HARM).tolist()
 
     @cache
     def value(group: Group) -> float:

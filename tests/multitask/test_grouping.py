@@ -59,3 +59,13 @@ def test_families_that_only_harm_stay_in_the_fewest_hands() -> None:
     assert sorted(map(len, best_groups(-torch.ones(12, 12), 3))) == [1, 1, 10]
     assert best_groups(-torch.ones(12, 12), 12) == [[item] for item in range(12)]
     assert best_groups(torch.ones(12, 12), 1) == [list(range(12))]
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("-inf"), -1e12])
+def test_steps_after_which_a_loss_is_no_number_are_harm_and_end_the_search(value: float) -> None:
+    for seed in range(10):
+        affinity, generator = drawn(12, seed), torch.Generator().manual_seed(seed)
+        affinity[tuple(torch.randint(12, (2, 3), generator=generator))] = value
+        harmful = (~(affinity > -1e9)).nonzero().tolist()
+        groups = best_groups(affinity, 6)
+        assert not any(i != j and {i, j} <= set(group) for i, j in harmful for group in groups)
