@@ -65,10 +65,11 @@ def in_use(parts: Parts, support: Examples | None = None) -> Iterator[None]:
 def build_for_use(settings: Mapping[str, Any], inputs: Mapping[str, Any], device: str) -> Parts:
     """The objects of a run from its settings and the record of its data, in float32; its data need not be here.
 
-    UsageError where the device is not. The caller's random numbers are left as they were.
+    UsageError where the device is not. The caller's random numbers are left as they were. No engine computes, so that
+    compiled kernels are not looked for.
     """
     config = completed(settings)
-    config["trainer"] = {**config["trainer"], "device": device, "precision": "float32"}
+    config["trainer"] = {**config["trainer"], "device": device, "precision": "float32", "fused": False}
     with torch.random.fork_rng(devices=[]):
         return build_parts(config, RecordedSource(inputs))
 

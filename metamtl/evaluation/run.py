@@ -20,7 +20,8 @@ from metamtl.trainer.run import refuse_other_data
 from metamtl.trainer.signals import interrupt_on_signals
 
 # what an evaluation may change: the episodes and how they are met, never what was learnt
-CHANGEABLE = ("task", "eval", "trainer.device", "trainer.threads", "algo.test_lr", "algo.test_steps", "paths", "engine")
+_MACHINE = ("trainer.device", "trainer.threads", "trainer.fused")
+CHANGEABLE = ("task", "eval", *_MACHINE, "algo.test_lr", "algo.test_steps", "paths", "engine")
 
 
 def evaluate_run(folder: Path, overrides: Sequence[str] = ()) -> None:

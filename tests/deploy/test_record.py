@@ -12,6 +12,7 @@ import pytest
 import torch
 
 import metamtl
+from metamtl.backbones import fused
 from metamtl.config.earlier import completed
 from metamtl.config.library import Library
 from metamtl.deploy.adapted import build_for_use
@@ -54,6 +55,15 @@ def test_a_model_of_an_earlier_version_takes_the_defaults_of_keys_that_came_late
     assert all(key in complete[group] for group, key in removed.items())
     assert all(list(completed(settings)[group]) == list(settings[group]) for group in removed)  # in their order
     build_for_use(older, INPUTS, "cpu")
+
+
+def test_a_model_of_a_run_by_compiled_kernels_does_not_ask_for_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    def asked() -> bool:
+        raise AssertionError("numba is asked for")
+
+    monkeypatch.setattr(fused, "available", asked)
+    for choice in ("true", "null"):
+        made_model("protonet", f"trainer.fused={choice}").adapt(*drawings(0, shots=2))
 
 
 @pytest.mark.parametrize("transductive", [False, True])

@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from metamtl.backbones import fused
 from metamtl.build import Parts, build_parts
 from metamtl.data.classes import ClassSource
 from metamtl.data.opening import open_source
@@ -200,6 +201,18 @@ def test_more_ways_than_a_head_has_learnt_are_refused(runs: Runs, tmp_path: Path
         evaluate_run(run, ["task.ways=7"])
     with pytest.raises(UsageError, match="is settled when a run starts"):
         evaluate_run(run, ["algo.inner_lr=1"])
+
+
+def test_a_run_by_compiled_kernels_can_be_tested_where_there_are_none(
+    runs: Runs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = runs.copy(runs.finished("protonet"), tmp_path)
+    config = (run / "config.yaml").read_text()
+    (run / "config.yaml").write_text(config.replace("  fused: null\n", "  fused: true\n"))
+    monkeypatch.setattr(fused, "available", lambda: False)
+    with pytest.raises(UsageError, match=r"trainer\.fused=true needs numba.*take trainer\.fused=null"):
+        evaluate_run(run)
+    assert not _result(_evaluated(run, "trainer.fused=null"))["engine"]["fused"]
 
 
 def test_the_best_weights_are_tested(runs: Runs, tmp_path: Path) -> None:
