@@ -76,11 +76,13 @@ def usual_plan(how: How, workers: int, memory: Memory, device: torch.device, poo
     return Plan("loop" if how == "loop" else "vmap", examples, workers, memory, graphs)
 
 
-def resumed_plan(saved: Plan, usual: Plan) -> Plan:
+def resumed_plan(saved: Plan, usual: Plan, device: torch.device) -> Plan:
     """A checkpoint's plan; less what only its device can do, and in the pool that is asked for now.
 
-    UsageError where it computes by numba, which is not there.
+    UsageError where it computes by numba on a processor, and numba is not there.
     """
+    if device.type != "cpu":
+        saved = replace(saved, fused=False)
     if saved.fused and not fused.available():
         raise UsageError("This run computes by numba, which has last bits of its own: pip install 'metamtl[fast]'.")
     saved = replace(saved, pool=usual.pool)  # which changes no bit

@@ -61,7 +61,7 @@ def save(run: RunFolder, families: Families, state: State, metrics_position: int
         "ema": state.ema,
         "progress": asdict(state.progress),
         "metrics_position": metrics_position,
-        "engine": families.first.engine.plan.record(),
+        "plans": {name: parts.engine.plan.record() for name, parts in families.each.items()},
         "threads": torch.get_num_threads(),
     }
     checkpoints.save(run.checkpoints, "last", to_bytes(content), {"step": state.progress.total})

@@ -53,8 +53,9 @@ def run_session(
         set_threads(config["trainer"]["threads"] if content is None else content["threads"])
         families = families or build_families(config, sources)
         if content is not None:
-            for parts in families.each.values():
-                parts.engine.plan = resumed_plan(Plan(**content["engine"]), parts.engine.plan)
+            for name, parts in families.each.items():
+                saved = content["plans"][name] if "plans" in content else content["engine"]  # once one for all
+                parts.engine.plan = resumed_plan(Plan(**saved), parts.engine.plan, parts.device)
         with _records(config, run, content) as (metrics, trackers):
             trainer = Trainer(families, world, run, metrics, trackers, stop, watch)
             if content is not None:

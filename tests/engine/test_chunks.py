@@ -46,11 +46,14 @@ def test_vectors_take_one_worker() -> None:
 
 
 def test_a_run_goes_on_without_the_gpu_that_it_began_on() -> None:
+    cpu, gpu = torch.device("cpu"), torch.device("cuda")
     usual = Plan("vmap", EXAMPLES_A_CHUNK, 2, "full")
     on_a_gpu = Plan("vmap", 5000, 1, "flat", "try")
-    assert resumed_plan(on_a_gpu, usual) == Plan("vmap", EXAMPLES_A_CHUNK, 1, "flat")
-    assert resumed_plan(on_a_gpu, Plan("vmap", 9000, 1, "full", "try")) == on_a_gpu
-    assert resumed_plan(Plan("loop", 7, 3, "full"), usual) == Plan("loop", 7, 3, "full")
+    assert resumed_plan(on_a_gpu, usual, cpu) == Plan("vmap", EXAMPLES_A_CHUNK, 1, "flat")
+    assert resumed_plan(on_a_gpu, Plan("vmap", 9000, 1, "full", "try"), gpu) == on_a_gpu
+    assert resumed_plan(Plan("loop", 7, 3, "full"), usual, cpu) == Plan("loop", 7, 3, "full")
     traced = Plan("vmap", 7, 3, "full", "traces", "processes")
-    assert resumed_plan(traced, replace(usual, pool="auto")) == replace(traced, pool="auto")  # no bit depends on it
-    assert resumed_plan(traced, on_a_gpu).graphs == "never"
+    assert resumed_plan(traced, replace(usual, pool="auto"), cpu) == replace(
+        traced, pool="auto"
+    )  # no bit depends on it
+    assert resumed_plan(traced, on_a_gpu, gpu).graphs == "never"

@@ -126,15 +126,17 @@ def test_kernels_that_cannot_be_had_are_refused(monkeypatch: pytest.MonkeyPatch)
         fuses(True, learner_of(maml(), POOLED, "batch"), CPU)
     usual = Plan("vmap", 640, 1, "full")
     with pytest.raises(UsageError, match=r"metamtl\[fast\]"):
-        resumed_plan(replace(usual, fused=True), usual)
+        resumed_plan(replace(usual, fused=True), usual, CPU)
+    on_a_gpu = resumed_plan(replace(usual, fused=True), usual, torch.device("cuda"))
+    assert not on_a_gpu.fused  # where there is no need of them
 
 
 def test_a_checkpoint_keeps_its_choice(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fused, "available", lambda: True)
     usual = Plan("vmap", 640, 1, "full")
     with_kernels = replace(usual, fused=True)
-    assert resumed_plan(with_kernels, usual).fused
-    assert not resumed_plan(usual, with_kernels).fused
+    assert resumed_plan(with_kernels, usual, CPU).fused
+    assert not resumed_plan(usual, with_kernels, CPU).fused
     assert with_kernels.record()["fused"]
     before = {key: value for key, value in asdict(usual).items() if key != "fused"}
     assert not Plan(**before).fused  # checkpoints from before there were any
