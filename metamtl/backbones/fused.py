@@ -6,7 +6,7 @@ plan records; whatever else calls the layers has torch's own.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import cache
@@ -20,6 +20,7 @@ from torch._C import _functorch as functorch
 
 _ON: ContextVar[bool] = ContextVar("metamtl_fused", default=False)
 Three = tuple[Tensor, Tensor, Tensor]
+_PARTS = 3  # functions that a kernel is compiled of, at most
 
 
 @cache
@@ -27,7 +28,7 @@ def available() -> bool:
     """Whether there is a numba that works here; this imports it, which takes half a second."""
     try:
         _kernels()
-    except Exception:  # not installed, or not for this numpy, or with no folder to keep what it compiles: it says how
+    except Exception:  # not installed, or not for this numpy, or with no folder for what it compiles
         return False
     return True
 
@@ -57,22 +58,36 @@ def serves(*maps: Tensor) -> bool:
 def normalise(x: Tensor, weight: Tensor, bias: Tensor, *, epsilon: float) -> Three:
     """As `metamtl.backbones.batch_kernels` has it: y, mean [T, C] and 1 / sqrt(var + epsilon) [T, C]."""
     y, mean, r = _empty_like(x), _empty_rows(x), _empty_rows(x)
-    _kernels().normalise(_array(x), _array(weight), _array(bias), epsilon, *map(_array, (y, mean, r)))
+    _fill(_kernels().normalise, *map(_array, (x, weight, bias)), epsilon, *map(_array, (y, mean, r)))
     return y, mean, r
 
 
 def normalise_gradient(g: Tensor, x: Tensor, weight: Tensor, mean: Tensor, r: Tensor) -> Three:
     """The same of its slope: the gradient of x, and the sums [T, C] of g (x - mean) r and of g."""
     found = _empty_like(x), _empty_rows(x), _empty_rows(x)
-    _kernels().gradient(*map(_array, (g, x, weight, mean, r, *found)))
+    _fill(_kernels().gradient, *map(_array, (g, x, weight, mean, r, *found)))
     return found
 
 
 def normalise_second(slopes: Three, *given: Tensor) -> Three:
     """Gradients of g, x and weight from those of the slope's results; given g, x, weight, mean, r and both sums."""
     found = _empty_like(given[1]), _empty_like(given[1]), _empty_rows(given[1])
-    _kernels().second(*map(_array, (*slopes, *given, *found)))
+    _fill(_kernels().second, *map(_array, (*slopes, *given, *found)))
     return found
+
+
+def _fill(kernel: Callable[..., None], *given: Any) -> None:
+    """Calls a kernel, compiled first where need be.
+
+    On a full disk numba raises once for the kernel and once for each function that it calls, and keeps what it compiled
+    in memory.
+    """
+    for _ in range(_PARTS):
+        try:
+            return kernel(*given)
+        except OSError:
+            continue
+    return kernel(*given)
 
 
 @cache

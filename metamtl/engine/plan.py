@@ -22,6 +22,7 @@ Recorded = Literal["never", "try", "always", "traces"]
 EXAMPLES_A_CHUNK = 640  # larger chunks were no faster (measured, Conv-4 on 28x28 images, one core)
 EXAMPLE_ON_A_GPU = 16 * 2**20  # bytes of the activations that an image keeps over all passes, at most (Conv-4, 5 steps)
 PIXELS = 28 * 28
+_NUMBA = "pip install 'metamtl[fast]'; where it is, set NUMBA_CACHE_DIR to a folder that it may write"
 VECTORS = 8  # so many short vectors, in small dense layers, count as one image
 
 
@@ -84,7 +85,7 @@ def resumed_plan(saved: Plan, usual: Plan, device: torch.device) -> Plan:
     if device.type != "cpu":
         saved = replace(saved, fused=False)
     if saved.fused and not fused.available():
-        raise UsageError("This run computes by numba, which has last bits of its own: pip install 'metamtl[fast]'.")
+        raise UsageError(f"This run computes by numba, which has last bits of its own: {_NUMBA}.")
     saved = replace(saved, pool=usual.pool)  # which changes no bit
     on_a_gpu = [plan.graphs in ("try", "always") for plan in (saved, usual)]
     if on_a_gpu == [True, False]:
@@ -103,8 +104,8 @@ def fuses(wanted: bool | None, learner: nn.Module, device: torch.device) -> bool
         return False  # and numba, which takes half a second, is not imported
     if wanted and not fused.available():
         raise UsageError(
-            "trainer.fused=true needs numba, of a release that knows this Python and numpy: "
-            "pip install 'metamtl[fast]', or take trainer.fused=null."
+            f"trainer.fused=true needs numba, of a release that knows this Python and numpy: {_NUMBA}, or take "
+            "trainer.fused=null."
         )
     return fused.available()
 

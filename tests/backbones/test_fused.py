@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
@@ -147,6 +149,22 @@ def test_what_the_kernels_do_not_serve() -> None:
 
         torch.vmap(seen)(x[None])
         torch.func.grad(seen)(x)
+
+
+def test_a_full_disk_for_what_is_compiled_stops_nothing(tmp_path: Path) -> None:
+    script = """
+import resource, torch
+from metamtl.backbones import fused
+
+assert fused.available()
+resource.setrlimit(resource.RLIMIT_FSIZE, (8192, 8192))
+x = torch.arange(16.0).view(1, 2, 1, 4, 2).permute(0, 1, 4, 2, 3)
+rows = torch.ones(1, 2)
+on_g, _, _ = fused.normalise_second((x, 0 * rows, 0 * rows), *(0 * x, x), *[rows] * 3, *[0 * rows] * 2)
+assert on_g.isfinite().all() and on_g.any()
+"""
+    subprocess.run([sys.executable, "-c", script], env={**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}, check=True)
+    assert not list(tmp_path.rglob("*.nbc"))
 
 
 def test_numba_is_imported_by_nothing_that_does_not_need_it() -> None:
