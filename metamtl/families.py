@@ -112,8 +112,8 @@ class Families:
         finite = bool(rows.isfinite().all() and losses.isfinite().all())
         started = time.perf_counter()  # whatever device the rows are on has made them: their numbers were looked at
         update = self.weighting.combine(rows, losses, step) if finite else Combined(rows.mean(0), losses)
-        self.weighing = time.perf_counter() - started
         self.shares = dict(zip(drawn, update.shares.tolist(), strict=True))
+        self.weighing = time.perf_counter() - started
         parts = torch.split(update.shared, [weight.numel() for weight in self.shared_weights])
         shared = {id(weight): part.view_as(weight) for weight, part in zip(self.shared_weights, parts, strict=True)}
         found: Weights = {}

@@ -16,8 +16,8 @@ from torch import Tensor
 from metamtl.algos.descent import Adapted
 from metamtl.algos.maml import MAML
 from metamtl.data.task import Examples, Task
-from metamtl.engine.implicit import conjugate_gradients, hessian_product
-from metamtl.engine.inner import Weights, gradient
+from metamtl.engine.implicit import conjugate_gradients
+from metamtl.engine.inner import Weights, gradient, hessian_product
 from metamtl.registry import register
 
 

@@ -126,5 +126,7 @@ def _backward(
     g: Tensor, x: Tensor, weight: Tensor | None, mean: Tensor, r: Tensor, *, epsilon: float, wanted: list[bool]
 ) -> Found:
     """The kernel's own gradients of x, weight and bias of one batch, those that are wanted."""
+    # torch 2.13's kernel reads the weight as if its numbers lay side by side
+    weight = None if weight is None else weight.contiguous()
     found: Found = torch.ops.aten.native_batch_norm_backward(g, x, weight, None, None, mean, r, True, epsilon, wanted)
     return found

@@ -1,4 +1,4 @@
-"""What implicit gradients are made of: products with a Hessian, and conjugate gradients."""
+"""What implicit gradients are made of, beside products with a Hessian: conjugate gradients."""
 
 from __future__ import annotations
 
@@ -10,12 +10,6 @@ from torch import Tensor
 from metamtl.engine.inner import Weights
 
 Product = Callable[[Weights], Weights]
-
-
-def hessian_product(loss: Callable[[Weights], Tensor], weights: Weights) -> Product:
-    """The map from v to (d^2 loss / d weights^2) v at `weights`; one forward pass serves any number of products."""
-    product: Callable[[Weights], tuple[Weights]] = torch.func.vjp(torch.func.grad(loss), weights)[1]
-    return lambda vector: product(vector)[0]
 
 
 def conjugate_gradients(product: Product, right: Weights, steps: int) -> Weights:

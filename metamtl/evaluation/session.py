@@ -17,7 +17,7 @@ from metamtl.errors import UsageError
 from metamtl.evaluation.report import said, tested
 from metamtl.families import Families, build_families
 from metamtl.runs.folder import EvaluationFolder, RunFolder
-from metamtl.runs.result import write_result
+from metamtl.runs.result import read_result, write_result
 from metamtl.trainer import checkpoint
 
 
@@ -27,7 +27,7 @@ def evaluate_session(
     """This process's part; `evaluation` is None on processes other than the first."""
     torch.set_num_threads(config["trainer"]["threads"] or run.meta()["threads"])
     with join_world() as world:
-        families = build_trained(config, sources, run)
+        families = build_trained(_by_its_kernels(config, run), sources, run)
         notes = checkpoint.load_best(run, families.module)
         result, figures = tested(families, world, lambda done, of: None)
         if evaluation is not None:
@@ -37,6 +37,20 @@ def evaluate_session(
             write_result(evaluation, result, figures)
             print(*said(families, result), sep="\n")
             print(f"result {evaluation.result_file}")
+
+
+def _by_its_kernels(config: Mapping[str, Any], run: RunFolder) -> Mapping[str, Any]:
+    """The config without compiled kernels where the run was tested without: their last bits are others.
+
+    What `trainer.fused` says otherwise stays.
+    """
+    if config["trainer"]["fused"] is not None or not run.result_file.is_file():
+        return config
+    result = read_result(run)
+    tested_by = [record.get("engine", {}) for record in (result.get("families") or {"": result}).values()]
+    if any(engine.get("fused") for engine in tested_by):
+        return config
+    return {**config, "trainer": {**config["trainer"], "fused": False}}
 
 
 def build_trained(config: Mapping[str, Any], sources: Mapping[str, Source], run: RunFolder) -> Families:

@@ -10,8 +10,13 @@ from torch import Tensor
 
 from metamtl.algos.imaml import ImplicitMAML
 from metamtl.algos.maml import MAML
+from metamtl.config.compose import compose
 from metamtl.engine.implicit import conjugate_gradients
 from metamtl.engine.inner import Weights, gradient
+from metamtl.engine.world import World
+from metamtl.families import build_families
+from metamtl.opening import open_sources
+from metamtl.trainer.streams import EpisodeStream
 from tests.algos.suite import Blobs, engine_of, make
 
 CONVERGED: dict[str, Any] = {"inner_lr": 0.05, "inner_steps": 80, "proximity": 5.0}
@@ -54,6 +59,20 @@ def test_at_convergence_it_is_the_unrolled_gradient() -> None:
     first_order = implicit(**CONVERGED, cg_steps=1)
     assert distance(engine_of(first_order).meta_gradient([batch]).gradient, wanted) > 1e-2
     assert distance(engine_of(learner).meta_gradient([batch]).gradient, unrolled(learner, 0.025)) > 1e-2
+
+
+def test_pooled_maps_with_their_channels_last_are_those_of_a_loop_under_vmap() -> None:
+    """Networks are laid out so in a run, where torch's own second derivative of max-pooling has no rule of vmap."""
+    words = ["algo=imaml", "data=glyphs", "backbone.width=8", "backbone.blocks=2", "trainer.precision=float64"]
+    words += ["task.ways=2", "task.queries=2", "trainer.task.queries=2", "algo.inner_steps=2", "trainer.workers=1"]
+    found = []
+    for how in ("vmap", "loop"):
+        config = compose([*words, f"engine={how}"])
+        (parts,) = build_families(config, open_sources(config)).each.values()
+        batches = EpisodeStream(parts, parts.learner.stages[0], World(0, 1)).batches(0)
+        found.append(parts.engine.meta_gradient(batches).gradient)
+    for name, slope in found[0].items():
+        torch.testing.assert_close(slope, found[1][name], rtol=1e-9, atol=1e-12)
 
 
 def test_damping_shrinks_the_gradient() -> None:

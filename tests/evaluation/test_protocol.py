@@ -23,6 +23,7 @@ from metamtl.evaluation.features import worthwhile
 from metamtl.evaluation.protocol import episodes_id, evaluate_episodes
 from metamtl.evaluation.run import evaluate_run
 from metamtl.runs import checkpoints
+from metamtl.runs.files import write_json
 from metamtl.trainer.run import train_run
 from tests.trainer.processes import command, ended, start_together
 from tests.trainer.runs import STEPS, Runs, step_of, weights
@@ -179,6 +180,16 @@ def test_without_overrides_it_gives_the_runs_own_figures(runs: Runs, tmp_path: P
         folder = _evaluated(run)
         assert (folder / "episodes.npy").read_bytes() == (run / "episodes.npy").read_bytes()
         assert _result(folder)["gap"] == _result(run)["gap"]
+
+
+def test_it_computes_by_compiled_kernels_where_the_run_did(runs: Runs, tmp_path: Path) -> None:
+    run = runs.copy(runs.finished("protonet"), tmp_path)
+    result = _result(run)
+    assert _result(_evaluated(run))["engine"]["fused"] == result["engine"]["fused"] == fused.available()
+    del result["engine"]["fused"]  # as of a run begun before there were any
+    write_json(run / "result.json", result)
+    assert not _result(_evaluated(run))["engine"]["fused"]
+    assert _result(_evaluated(run, "trainer.fused=true"))["engine"]["fused"] or not fused.available()
 
 
 def test_other_ways_shots_and_splits(runs: Runs, tmp_path: Path) -> None:
