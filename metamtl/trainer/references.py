@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from metamtl.config.earlier import completed_run
 from metamtl.config.families import family_config
 from metamtl.errors import MetamtlError, UsageError
 from metamtl.families import shares_above
@@ -224,7 +225,7 @@ def _runs_below(outputs: Path) -> list[tuple[RunFolder, dict[str, Any]]]:
     for meta in sorted(outputs.glob("*/meta.json")):
         try:
             run = RunFolder.open(meta.parent)
-            found.append((run, _comparable(run.config())))
+            found.append((run, _comparable(completed_run(run.config()))))  # keys that came later have their defaults
         except MetamtlError:  # not a run, or a damaged one
             continue
     return found

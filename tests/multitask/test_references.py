@@ -13,6 +13,7 @@ from metamtl.comparison.collect import collect
 from metamtl.comparison.delta import worse_together
 from metamtl.config.compose import compose
 from metamtl.errors import UsageError
+from metamtl.runs.config_file import write_config
 from metamtl.runs.folder import RunFolder
 from metamtl.runs.result import read_episodes, read_result, summary, write_result
 from metamtl.trainer.references import add_references, compared
@@ -49,6 +50,17 @@ def test_each_family_is_trained_alone_once_and_compared_pair_by_pair(tmp_path: P
     assert worse_together(run_of_both.result or {}) == dict(
         zip(("low", "high"), [change < 0 for change in changes], strict=True)
     )
+
+
+def test_references_of_before_a_key_are_found(tmp_path: Path) -> None:
+    found = run(tmp_path)
+    for name in ("low-alone-s0", "high-alone-s0"):
+        config = found[name].config()
+        del config["trainer"]["fused"]
+        write_config(found[name].config_file, config)
+    again = run(tmp_path, "weighting=uncertainty")
+    assert len(again) == len(found)  # the new run has the old one's name, and no reference is new
+    assert sum(path.name.endswith("-alone-s0") for path in tmp_path.iterdir()) == 2
 
 
 def test_the_time_of_an_update_is_told_beside_those_alone_and_of_equal_weights(tmp_path: Path) -> None:
