@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F
+from torch import Tensor
 
 from metamtl.algos.descent import InnerLoop, prototype_head
 from metamtl.data.family import Classification, Regression
@@ -62,7 +64,7 @@ def test_the_names_of_classes_mean_nothing_to_it(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", OPTION)
-def test_the_meta_gradient_passes_through_the_prototypes(name: str) -> None:
+def test_the_meta_gradient_is_the_same_in_every_way(name: str) -> None:
     """Alone and vectorised, with fewer ways than outputs."""
     batch = Blobs(TINY["conv4"]).tasks(3)
     learner = make(name, "conv4", "batch", head_init="prototype", family=Classification("blobs", WAYS + 2, 40))
@@ -71,9 +73,41 @@ def test_the_meta_gradient_passes_through_the_prototypes(name: str) -> None:
     largest = max(float(g.abs().max()) for g in loop.values())
     for weight, g in loop.items():
         torch.testing.assert_close(vectorised[weight], g, rtol=1e-8, atol=1e-10 * largest)
-    held = make(name, "conv4", "batch", head_init="prototype", inner_steps=0)
-    slopes = engine_of(held).meta_gradient([batch]).gradient
-    assert float(slopes["network.backbone.blocks.0.0.weight"].abs().max()) > 0
+
+
+@pytest.mark.parametrize("name", OPTION)
+def test_without_steps_the_meta_gradient_is_that_of_the_nearest_mean(name: str) -> None:
+    """What the prototypes pass on included: queries alone would give another."""
+    batch, learner, protonet = Blobs((12,)).tasks(2), make(name, head_init="prototype", inner_steps=0), make("protonet")
+    state = {k: v for k, v in learner.state_dict().items() if k.startswith("network.backbone")}
+    protonet.load_state_dict({k.replace(".norm.", "."): v for k, v in state.items()})
+    found, wanted = (engine_of(one).meta_gradient([batch]).gradient for one in (learner, protonet))
+    assert wanted.keys() == state.keys()
+    for weight, g in wanted.items():
+        torch.testing.assert_close(found[weight], g, rtol=1e-7, atol=1e-9)
+
+
+def test_the_meta_gradient_is_that_of_proto_maml_written_out() -> None:
+    """Inner slopes stop at the prototypes, the outer slope passes through them."""
+    task = Blobs((12,)).tasks(1).single()
+    learner = make("maml", head_init="prototype", inner_steps=2, inner_lr=0.1)
+    names = ("network.backbone.layers.0.0.weight", "network.backbone.layers.0.0.bias")
+    body = [learner.get_parameter(name) for name in names]
+
+    def features(x: Any, weight: Tensor, bias: Tensor) -> Tensor:
+        return F.linear(x, weight, bias).relu()
+
+    first, labels = features(task.support.x, *body), task.support.labels
+    means = torch.stack([first[labels == k].mean(0) for k in range(WAYS)])
+    fast = [weight * 1 for weight in body] + [2 * means, -means.square().sum(1)]  # apart from what means are made by
+    for _ in range(2):
+        loss = F.cross_entropy(features(task.support.x, *fast[:2]) @ fast[2].T + fast[3], labels)
+        slopes = torch.autograd.grad(loss, fast, create_graph=True)
+        fast = [weight - 0.1 * slope for weight, slope in zip(fast, slopes, strict=True)]
+    outer = F.cross_entropy(features(task.query.x, *fast[:2]) @ fast[2].T + fast[3], task.query.labels)
+    found = engine_of(learner).meta_gradient([Blobs((12,)).tasks(1)]).gradient
+    for name, g in zip(names, torch.autograd.grad(outer, body), strict=True):
+        torch.testing.assert_close(found[name], g)
 
 
 def test_what_has_no_means_is_refused() -> None:
