@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from metamtl.algos.mamlpp import MAMLPlusPlus
+from metamtl.config.compose import compose
 from tests.algos.suite import TINY, Blobs, engine_of, make, outputs_of
 
 PLAIN = {"learned_rates": False, "multi_step_share": 0.0, "per_step_norm": False}
@@ -85,7 +86,10 @@ def test_each_step_has_its_norms_which_the_inner_loop_leaves_alone() -> None:
     assert torch.equal(weights[name], 1.5 * middle[name])
     assert not torch.allclose(outputs_of(learner, task.support, task.query.x), before, rtol=1e-3)
     learner.progress = 1.0  # the last step's loss alone meets them all
-    assert all(g.abs().max() > 0 for found, g in gradients(learner).items() if found.startswith("norms."))
+    found = {name: g for name, g in gradients(learner).items() if name.startswith("norms.")}
+    layers = ("backbone.blocks.0.1", "backbone.blocks.1.1")
+    assert found.keys() == {f"norms.{n}.{of}.{part}" for n in (1, 2) for of in layers for part in ("weight", "bias")}
+    assert all(g.abs().max() > 0 for g in found.values())
 
 
 @pytest.mark.parametrize("part", ["multi_step_share", "first_order_share"])
@@ -95,3 +99,8 @@ def test_its_parts_act_while_they_should(part: str) -> None:
     assert differs(learner, other)
     learner.progress = 0.5
     assert not differs(learner, other)
+
+
+def test_its_outer_rate_follows_a_cosine() -> None:
+    """Section 4, CA."""
+    assert compose(["algo=mamlpp", "data=glyphs"])["trainer"]["schedule"]["name"] == "cosine"
