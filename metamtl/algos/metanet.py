@@ -7,7 +7,8 @@ of the examples that it resembles (9 to 11). Layers add what slow and fast weigh
 a fully connected layer each over the run's backbone, which they share and whose weights are slow, and a gradient
 is met as a number and not differentiated again, so that the softmax layer over u, which makes gradients and nothing
 else, stays as it was drawn. The embedding's loss is one of classes at any number of shots, where the paper takes pairs
-and a contrastive loss beyond one.
+and a contrastive loss beyond one. Fast weights lose their mean over a matrix, which the paper's keep: those that are
+all negative would end in a dead ReLU.
 """
 
 from __future__ import annotations

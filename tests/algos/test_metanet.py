@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import fields, replace
 
+import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -11,6 +12,8 @@ from torch import Tensor
 from metamtl.algos.metanet import Branch, Fast, FromGradient, FromSequence, MetaNet
 from metamtl.data.task import Examples
 from tests.algos.suite import WAYS, Blobs, engine_of, figures_of_new_classes, learn, make, outputs_of
+
+WEIGHTS = ("weight", "bias")
 
 
 def metanet(**changes: object) -> MetaNet:
@@ -43,6 +46,26 @@ def test_every_weight_is_made_from_its_own_gradients() -> None:
         change = (maker(other) - maker(slopes)).view(-1, 12)
         change = change - change[:, :1]  # of the mean that is taken off all
         assert (change.abs() > 1e-12).any(0).nonzero().tolist() == [[6]]
+
+
+@pytest.mark.parametrize(("sampled", "places"), [(1, [0]), (3, [0, 3, 6]), (5, [0, 2, 4, 6, 8]), (20, [*range(10)])])
+def test_the_fast_weights_of_the_embedding_are_made_from_sampled_examples(sampled: int, places: list[int]) -> None:
+    """Q* is what the maker says of their gradients, which are spread over the support set."""
+    learner, features = metanet(sampled=sampled), drawn(10, 32)
+    labels = F.one_hot(torch.arange(WAYS).repeat(2), WAYS).double()
+    slopes, _ = learner.embedding.gradients(features, labels)
+    kept = learner.read(features, labels)
+    torch.testing.assert_close(kept.embedding, learner.from_sequence(slopes[places]))
+
+
+def test_an_embedding_adds_what_slow_and_fast_weights_say() -> None:
+    """Equation 7, one example at a time; what a maker as it is drawn says is no rounding error beside the slow."""
+    learner, features = metanet(), drawn(10, 32)
+    kept = learner.read(features, F.one_hot(torch.arange(WAYS).repeat(2), WAYS).double())
+    slow = torch.stack([learner.embedding.layer(one).relu() for one in features])
+    fast = torch.stack([(kept.embedding @ one).relu() for one in features])
+    torch.testing.assert_close(kept.keys, slow + fast)
+    assert fast.norm() > 0.05 * slow.norm()
 
 
 def test_a_query_takes_the_mean_of_the_fast_weights_it_attends_to() -> None:
@@ -99,8 +122,13 @@ def test_each_level_of_fast_weights_matters() -> None:
 
 def test_both_makers_of_weights_are_trained() -> None:
     gradient = engine_of(metanet()).meta_gradient([Blobs((12,)).tasks(2)]).gradient
-    for part in ("from_sequence.lstm", "from_gradient.layers", "embedding.layer", "classifier.head"):
-        assert all(g.abs().max() > 0 for name, g in gradient.items() if name.startswith(part)), part
+    found = {name for name, g in gradient.items() if g.abs().max() > 1e-12 and not name.startswith("network.")}
+    # the last biases go with the mean that is taken off all
+    sequence = {"lstm.gates.weight", "lstm.gates.bias", "head.weight"}
+    alone = {f"layers.{layer}" for layer in ("0.weight", "0.bias", "2.weight", "2.bias", "4.weight")}
+    makers = {f"from_sequence.{name}" for name in sequence} | {f"from_gradient.{name}" for name in alone}
+    slow = {f"{of}.{part}" for of in ("embedding.layer", "classifier.layer", "classifier.head") for part in WEIGHTS}
+    assert found == makers | slow
     # u's softmax layer is there for the gradients of its hidden layer alone, which are numbers
     assert gradient["embedding.head.weight"].abs().max() == 0
 
