@@ -85,3 +85,14 @@ def test_the_set_function_takes_part_in_what_was_learnt() -> None:
     learner.stage = "pretrain"
     assert engine_of(learner).evaluate([held_out])["loss"].mean() > 1.1 * adapted
     assert figures_of_new_classes(learner, blobs)["accuracy"].mean() > 1 / WAYS
+
+
+def test_each_of_its_stages_adds() -> None:
+    """Without the one or the other it is a worse learner of the same length."""
+    found = {}
+    for kept in ("pretrain", "meta", "both"):
+        learner, blobs = feat(temperature=8.0), Blobs((12,))
+        learner.stages = [stage for stage in learner.stages if kept in (stage.name, "both")]
+        learn(learner, blobs, steps=20, rate=1e-2)
+        found[kept] = float(figures_of_new_classes(learner, Blobs((12,)), tasks=60)["loss"].mean())
+    assert found["both"] < 0.9 * min(found["pretrain"], found["meta"]), found
