@@ -6,10 +6,12 @@ from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from metamtl.algos.relation import RelationModule, RelationNet
 from metamtl.backbones.conv4 import Conv4
+from metamtl.backbones.norm import GroupNorm
 from metamtl.data.family import Classification
 from metamtl.data.task import Examples
 from metamtl.errors import UsageError
@@ -65,6 +67,19 @@ def test_without_its_layers_a_module_cannot_compare() -> None:
     learner.relation.blocks = nn.Identity()  # type: ignore[assignment]
     learner.relation.layers = nn.Sequential(nn.Linear(2 * shape[0], 1).double())
     assert chosen() == 1
+
+
+@pytest.mark.parametrize("side", [4, 1])
+def test_a_block_is_convolution_normalisation_relu_and_pooling(side: int) -> None:
+    module, maps = RelationModule((4, side, side), 3).double(), drawn(6, 8, side, side)
+    convolutions = [layer for layer in module.blocks if isinstance(layer, nn.Conv2d)]
+    norms = [layer for layer in module.blocks if isinstance(layer, GroupNorm)]
+    wanted = maps
+    for convolution, norm in zip(convolutions, norms, strict=True):
+        wanted = norm(F.conv2d(wanted, convolution.weight, convolution.bias, padding=1)).clamp(min=0)
+        wanted = F.max_pool2d(wanted, 2) if wanted.shape[-1] > 1 else wanted
+    assert len(convolutions) == 2
+    torch.testing.assert_close(module.blocks(maps), wanted)
 
 
 @pytest.mark.parametrize(("side", "pooled"), [(7, 1), (4, 1), (2, 1), (1, 1)])
