@@ -151,6 +151,7 @@ def test_what_the_kernels_do_not_serve() -> None:
         torch.func.grad(seen)(x)
 
 
+@pytest.mark.slow  # it compiles all kernels anew
 def test_a_full_disk_for_what_is_compiled_stops_nothing(tmp_path: Path) -> None:
     script = """
 import resource, torch
