@@ -15,19 +15,20 @@ _OF_A_LEARNER = ("backbone", "algo", "task", "trainer", "eval")
 _OF_A_RUN = (*_OF_A_LEARNER, "data", "paths", "logger")
 
 
-def completed_run(config: Mapping[str, Any]) -> dict[str, Any]:
+def completed_run(config: Mapping[str, Any], library: Library | None = None) -> dict[str, Any]:
     """The whole config of a run, completed; raises MetamtlError where a section is lost that every version wrote."""
     _require(config, _OF_A_RUN)
-    return completed(config)
+    return completed(config, library)
 
 
-def completed(settings: Mapping[str, Any]) -> dict[str, Any]:
+def completed(settings: Mapping[str, Any], library: Library | None = None) -> dict[str, Any]:
     """The settings with every key that their options' files give a plain value and that is absent.
 
-    Raises MetamtlError where a section that a learner is built from is lost.
+    `library` are the options, where they have been read already, which takes a while. Raises MetamtlError where a
+    section that a learner is built from is lost.
     """
     _require(settings, _OF_A_LEARNER)
-    library = Library.load()
+    library = library or Library.load()
     options, primary = library.groups, library.primary["train"].raw
     names = {
         "trainer": "default",

@@ -17,6 +17,7 @@ import numpy as np
 
 from metamtl.config.earlier import completed_run
 from metamtl.config.families import family_config
+from metamtl.config.library import Library
 from metamtl.errors import MetamtlError, UsageError
 from metamtl.families import shares_above
 from metamtl.runs.files import write_json
@@ -103,7 +104,7 @@ def compared(
     better, ties 1.5. `step_ms` are the milliseconds of an update together and of each alone, `step_ratio` those of the
     one together over what it would take with equal weights.
     """
-    families = {}
+    families, times = {}, {}
     for name, reference in references.items():
         whole, record = read_result(reference), together["families"][name]
         under_layers = "families" in whole
@@ -121,8 +122,8 @@ def compared(
             "alone": alone["test"][metric],
             "difference": summary(pairs[~np.isnan(pairs)]),
         }
+        times[name] = whole.get("train", {}).get("step_ms")
     train = together.get("train", {})
-    times = {name: read_result(one).get("train", {}).get("step_ms") for name, one in references.items()}
     return {
         "families": families,
         **_delta(families),
@@ -221,11 +222,12 @@ class Finished:
 
 def _runs_below(outputs: Path) -> list[tuple[RunFolder, dict[str, Any]]]:
     """The runs of a folder, each with what a reference must have in common with it."""
-    found = []
+    found, library = [], Library.load()
     for meta in sorted(outputs.glob("*/meta.json")):
         try:
             run = RunFolder.open(meta.parent)
-            found.append((run, _comparable(completed_run(run.config()))))  # keys that came later have their defaults
+            config = completed_run(run.config(), library)  # keys that came later have their defaults
+            found.append((run, _comparable(config)))
         except MetamtlError:  # not a run, or a damaged one
             continue
     return found

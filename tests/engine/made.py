@@ -18,6 +18,8 @@ from metamtl.registry import lookup
 
 WAYS, SHOTS, QUERIES, TASKS = 3, 2, 2, 3
 NOISE_SEED = 11
+HOWS: tuple[How, ...] = ("loop", "vmap")
+MEMORIES: tuple[Memory, ...] = ("full", "flat")
 NORMS = ("batch", "batch_support", "running", "group", "none")  # batch_support: queries take the support set's batch
 
 _DESCENT: Mapping[str, Any] = {"inner_lr": 0.3, "inner_steps": 2, "test_lr": None, "test_steps": None}

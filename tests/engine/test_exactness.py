@@ -20,6 +20,8 @@ from metamtl.data.task import TaskBatch
 from metamtl.engine.plan import How, Memory
 from tests.engine.made import (
     DENSE,
+    HOWS,
+    MEMORIES,
     METHODS,
     NORMS,
     POOLED,
@@ -44,8 +46,6 @@ from tests.engine.plain import Plain
 by_name = pytest.mark.parametrize
 Weights = dict[str, Tensor]
 EXAMPLES_A_TASK = 12
-HOWS: tuple[How, ...] = ("loop", "vmap")
-MEMORIES: tuple[Memory, ...] = ("full", "flat")
 
 
 def plain_gradient(

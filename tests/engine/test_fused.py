@@ -14,6 +14,8 @@ from metamtl.engine.plan import How, Memory, Plan, fuses, resumed_plan
 from metamtl.errors import UsageError
 from tests.engine.made import (
     DENSE,
+    HOWS,
+    MEMORIES,
     POOLED,
     RESIDUAL,
     STRIDED,
@@ -34,8 +36,6 @@ from tests.engine.plain import Plain
 
 CPU = torch.device("cpu")
 needs_numba = pytest.mark.skipif(not fused.available(), reason="numba is not installed")
-MEMORIES: tuple[Memory, ...] = ("full", "flat")
-HOWS: tuple[How, ...] = ("loop", "vmap")
 
 
 @pytest.fixture
