@@ -16,16 +16,12 @@ import torch
 from torch import Tensor
 from torch._C import _functorch as functorch
 
-from metamtl.backbones import fused
-
 ROWS = 128  # sums over so many are off by 3e-7; with 512 rectifiers of meta-gradients flip more often (both measured)
 Found = tuple[Tensor, Tensor, Tensor]
 
 
 def normalise(x: Tensor, weight: Tensor, bias: Tensor, *, epsilon: float) -> Found:
     """Y like x [T, N, C, ...], mean [T, C] and 1 / sqrt(var + epsilon) [T, C], by the statistics of a task's batch."""
-    if fused.serves(x):
-        return fused.normalise(x, weight, bias, epsilon=epsilon)
     apart = _apart(x)
     if apart == 1:
         return _each(partial(_normalise, epsilon=epsilon), x, weight, bias)
@@ -38,8 +34,6 @@ def normalise(x: Tensor, weight: Tensor, bias: Tensor, *, epsilon: float) -> Fou
 
 def normalise_gradient(g: Tensor, x: Tensor, weight: Tensor, mean: Tensor, r: Tensor, *, epsilon: float) -> Found:
     """The gradient of x [T, N, C, ...] from that of y; the sums [T, C] of g (x - mean) r and of g."""
-    if fused.serves(x, g):
-        return fused.normalise_gradient(g, x, weight, mean, r)
     apart = _apart(x) if g[0].stride() == x[0].stride() else 1
     if apart == 1:
         return _each(partial(_backward, epsilon=epsilon, wanted=[True, True, True]), g, x, weight, mean, r)

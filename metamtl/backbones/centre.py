@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from metamtl.backbones.norm import BatchNorm
+from metamtl.backbones.tail import NO_TAIL, Tail
 
 
 class Centre(BatchNorm):
@@ -27,11 +28,11 @@ class Centre(BatchNorm):
         centred.features = backbone.features
         return centred
 
-    def forward(self, x: Tensor) -> Tensor:
-        """X, the same shape."""
+    def forward(self, x: Tensor, tail: Tail = NO_TAIL) -> Tensor:
+        """X, the same shape; then the tail."""
         if self.given is None:
             var, mean = torch.var_mean(x, 0, correction=0)
             self.used = (mean, var)
         else:
             mean, _ = self.used = self.given
-        return x if self.training else x - mean
+        return tail.outputs(x if self.training else x - mean)

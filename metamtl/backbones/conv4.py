@@ -13,6 +13,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from metamtl.backbones.layers import Layers
 from metamtl.backbones.norm import NormKind, norm_layer
 from metamtl.errors import UsageError
 from metamtl.registry import register
@@ -70,7 +71,7 @@ class Conv4(nn.Module):
         nn.init.xavier_uniform_(convolution.weight)
         # pooling commutes with ReLU, and ReLU on the pooled map touches a quarter of the elements
         pool = [nn.MaxPool2d(2)] if downsample == "pool" else []
-        return nn.Sequential(convolution, norm_layer(norm, outputs), *pool, nn.ReLU())
+        return Layers(convolution, norm_layer(norm, outputs), *pool, nn.ReLU())
 
     @staticmethod
     def _map_shapes(

@@ -18,9 +18,12 @@ import torch
 from torch import Tensor
 from torch._C import _functorch as functorch
 
+from metamtl.backbones.tail import Tail
+from metamtl.backbones.vectorised import is_transformed
+
 _ON: ContextVar[bool] = ContextVar("metamtl_fused", default=False)
 Three = tuple[Tensor, Tensor, Tensor]
-_PARTS = 3  # functions that a kernel is compiled of, at most
+_PARTS = 8  # functions that a kernel is compiled of, at most
 
 
 @cache
@@ -43,36 +46,46 @@ def fused(on: bool) -> Iterator[None]:
         _ON.reset(token)
 
 
-def serves(*maps: Tensor) -> bool:
-    """Whether the kernels are on, and made for these maps [T, N, C, H, W].
+def on() -> bool:
+    """Whether layers are to call the kernels.
 
-    They are for dense single or double precision with the channels last; compilers and recordings, and functions that a
-    learner transforms by torch.func itself, cannot see into them.
+    Compilers and recordings, and functions that a learner transforms by torch.func itself, cannot see into them.
     """
+    seen = torch.compiler.is_compiling() or torch._C._len_torch_dispatch_stack() > 0
+    return _ON.get() and not seen and not is_transformed()
+
+
+def serves(*maps: Tensor) -> bool:
+    """Whether the kernels are on, and made for these maps [T, N, C, H, W]: dense, the channels last, float32 or 64."""
     if not _ON.get() or torch.compiler.is_compiling() or torch._C._len_torch_dispatch_stack():
         return False
     dtype = maps[0].dtype
     return dtype in (torch.float32, torch.float64) and all(map(_is_dense, maps)) and len({m.dtype for m in maps}) == 1
 
 
-def normalise(x: Tensor, weight: Tensor, bias: Tensor, *, epsilon: float) -> Three:
-    """As `metamtl.backbones.batch_kernels` has it: y, mean [T, C] and 1 / sqrt(var + epsilon) [T, C]."""
-    y, mean, r = _empty_like(x), _empty_rows(x), _empty_rows(x)
-    _fill(_kernels().normalise, *map(_array, (x, weight, bias)), epsilon, *map(_array, (y, mean, r)))
+def normalise(x: Tensor, weight: Tensor, bias: Tensor, *, epsilon: float, tail: Tail) -> Three:
+    """The outputs of a tail for normalised maps, mean [T, C] and 1 / sqrt(var + epsilon) [T, C]."""
+    sides = [side // tail.pool for side in x.shape[3:]]
+    y, mean, r = _empty_maps(x, *sides), _empty_rows(x), _empty_rows(x)
+    _fill(_kernels().normalise, *map(_array, (x, weight, bias)), epsilon, *_of(tail, x), *map(_array, (y, mean, r)))
     return y, mean, r
 
 
-def normalise_gradient(g: Tensor, x: Tensor, weight: Tensor, mean: Tensor, r: Tensor) -> Three:
-    """The same of its slope: the gradient of x, and the sums [T, C] of g (x - mean) r and of g."""
-    found = _empty_like(x), _empty_rows(x), _empty_rows(x)
-    _fill(_kernels().gradient, *map(_array, (g, x, weight, mean, r, *found)))
+def normalise_gradient(g: Tensor, *given: Tensor, tail: Tail) -> Three:
+    """The gradient of x and sums [T, C] of h z and of h, by the gradient of y; given x, weight, bias, mean and r.
+
+    Here z = (x - mean) r, and h is the gradient of z weight + bias.
+    """
+    x = given[0]
+    found = _empty_maps(x, *x.shape[3:]), _empty_rows(x), _empty_rows(x)
+    _fill(_kernels().gradient, *map(_array, (g, *given)), *_of(tail, x), *map(_array, found))
     return found
 
 
-def normalise_second(slopes: Three, *given: Tensor) -> Three:
-    """Gradients of g, x and weight from those of the slope's results; given g, x, weight, mean, r and both sums."""
-    found = _empty_like(given[1]), _empty_like(given[1]), _empty_rows(given[1])
-    _fill(_kernels().second, *map(_array, (*slopes, *given, *found)))
+def normalise_second(slopes: Three, g: Tensor, x: Tensor, *given: Tensor, tail: Tail) -> Three:
+    """Gradients of g, x and weight from those of the slope's results; given weight, bias, mean, r and both sums."""
+    found = _empty_maps(x, *g.shape[3:]), _empty_maps(x, *x.shape[3:]), _empty_rows(x)
+    _fill(_kernels().second, *map(_array, (*slopes, g, x, *given)), *_of(tail, x), *map(_array, found))
     return found
 
 
@@ -109,8 +122,13 @@ def _array(tensor: Tensor) -> Any:
     return tensor.permute(0, 1, 3, 4, 2).view(len(tensor), -1, tensor.shape[2]).numpy()
 
 
-def _empty_like(maps: Tensor) -> Tensor:
-    tasks, count, channels, height, width = maps.shape
+def _of(tail: Tail, x: Tensor) -> tuple[Any, int, int, int]:
+    """What a kernel is told of a tail and of the maps x: a factor in their precision, and whole numbers."""
+    return _array(x).dtype.type(tail.low), tail.pool, x.shape[3], x.shape[4]
+
+
+def _empty_maps(maps: Tensor, height: int, width: int) -> Tensor:
+    tasks, count, channels = maps.shape[:3]
     # no view, which nobody may change in place
     return maps.new_empty(tasks, count, height, width, channels).permute(0, 1, 4, 2, 3).detach()
 

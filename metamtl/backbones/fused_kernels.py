@@ -1,11 +1,17 @@
-"""Batch normalisation of maps with its two derivatives, in as few passes over memory as there can be, by numba.
+"""Batch normalisation of maps and what follows it, with two derivatives, in as few passes as there can be, by numba.
 
-Maps are arrays [T, P, C]: the positions of T tasks, channels last. Each kernel reads its maps once for their sums and
-once more for its results. (From the end, as what was read last is still in the processor's cache, the second time
-would take longer: numba's loops backwards do not become vector instructions.) Sums are over 64 positions in the maps'
-own precision and then in float64: off by 3e-7 at most in single precision. Variances are put together as Chan, Golub &
-LeVeque (1983), Algorithms for computing the sample variance, The American Statistician 37, have it. Python's lock is
-released; what is compiled is kept on disk.
+Maps are arrays [T, P, C]: the positions of T tasks, channels last, of pictures of `height` x `width`. What is
+normalised may be pooled (`pool` of 2: the largest of each window of two by two positions, an odd last row or column
+dropped), and is multiplied by `low` where it is not above zero. Which position was the largest, and its sign, is found
+anew for every derivative: that takes less time than to keep it. A loop over channels writes one array of rows wherever
+it can, as several are not known to lie apart, and it is not made of vector instructions then.
+
+Each kernel reads its maps once for their sums and once more for its results. (From the end, as what was read last is
+still in the processor's cache, the second time would take longer: numba's loops backwards do not become vector
+instructions.) Sums are over 64 positions in the maps' own precision and then in float64: off by 3e-7 at most in
+single precision. Variances are put together as Chan, Golub & LeVeque (1983), Algorithms for computing the sample
+variance, The American Statistician 37, have it. Python's lock is released. What is compiled is kept on disk for as
+long as this file stays what it is, and no other is looked at: so all that a kernel calls is here, however long that is.
 
 numba takes half a second to import: nothing but `metamtl.backbones.fused` imports this module, and only when needed.
 """
@@ -18,8 +24,10 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-Kernel = TypeVar("Kernel", bound=Callable[..., None])
+Kernel = TypeVar("Kernel", bound=Callable[..., Any])
 Array = np.ndarray[Any, Any]
+Line = tuple[Array, Array, float]  # scale and shift [C] by which x is normalised, and `low`
+Sides = tuple[int, int]  # height and width
 
 ROWS = 64  # positions summed in the maps' own precision
 
@@ -32,41 +40,72 @@ def _compiled(function: Kernel) -> Kernel:
 
 
 @_compiled
-def normalise(x: Array, weight: Array, bias: Array, epsilon: float, y: Array, mean: Array, r: Array) -> None:
-    """Fills y = (x - mean) r weight + bias, mean [T, C] and r = 1 / sqrt(var + epsilon) [T, C]."""
+def normalise(
+    x: Array,
+    weight: Array,
+    bias: Array,
+    epsilon: float,
+    low: float,
+    pool: int,
+    height: int,
+    width: int,
+    y: Array,
+    mean: Array,
+    r: Array,
+) -> None:
+    """Fills y [T, P', C], mean [T, C] and r = 1 / sqrt(var + epsilon) [T, C]."""
     tasks, count, channels = x.shape
     found, squares = np.empty(channels, np.float64), np.empty(channels, np.float64)
     scale, shift = np.empty(channels, x.dtype), np.empty(channels, x.dtype)
+    line, sides = (scale, shift, low), (height, width)
     for task in range(tasks):
         _moments(x[task], found, squares)
         for c in range(channels):
-            inverse = 1 / np.sqrt(squares[c] / count + epsilon)
-            mean[task, c], r[task, c] = found[c], inverse
-            scale[c] = weight[task, c] * inverse
-            shift[c] = bias[task, c] - found[c] * weight[task, c] * inverse
-        for p in range(count):
-            for c in range(channels):
-                y[task, p, c] = scale[c] * x[task, p, c] + shift[c]
+            mean[task, c], r[task, c] = found[c], 1 / np.sqrt(squares[c] / count + epsilon)
+        _line(weight[task], bias[task], mean[task], r[task], scale, shift)
+        _outputs(x[task], line, pool, sides, y[task])
 
 
 @_compiled
 def gradient(
-    g: Array, x: Array, weight: Array, mean: Array, r: Array, on_x: Array, gz_sum: Array, g_sum: Array
+    g: Array,
+    x: Array,
+    weight: Array,
+    bias: Array,
+    mean: Array,
+    r: Array,
+    low: float,
+    pool: int,
+    height: int,
+    width: int,
+    on_x: Array,
+    hz_sum: Array,
+    h_sum: Array,
 ) -> None:
-    """Fills the gradient of x from g, that of y, and the sums [T, C] of g z and of g, for z = (x - mean) r."""
+    """Fills the gradient of x from g, that of y, and the sums [T, C] of h z and of h.
+
+    Here z = (x - mean) r, and h is the gradient of z weight + bias.
+    """
     tasks, count, channels = x.shape
     total, total_z = np.empty(channels, np.float64), np.empty(channels, np.float64)
-    by_g, by_x, shift = np.empty(channels, x.dtype), np.empty(channels, x.dtype), np.empty(channels, x.dtype)
+    scale, shift = np.empty(channels, x.dtype), np.empty(channels, x.dtype)
+    by_x, constant = np.empty(channels, x.dtype), np.empty(channels, x.dtype)
+    line, sides = (scale, shift, low), (height, width)
     for task in range(tasks):
-        _sums(g[task], x[task], mean[task], total, total_z)
+        _line(weight[task], bias[task], mean[task], r[task], scale, shift)
+        if pool == 1:
+            _sums(g[task], x[task], mean[task], line, total, total_z)
+        else:
+            _pooled_sums(g[task], x[task], mean[task], line, sides, total, total_z)
         for c in range(channels):
-            scale = np.float64(weight[task, c]) * r[task, c]
-            gz_sum[task, c], g_sum[task, c] = total_z[c] * r[task, c], total[c]
-            slant = -scale * r[task, c] * r[task, c] * total_z[c] / count
-            by_g[c], by_x[c], shift[c] = scale, slant, -scale * total[c] / count - slant * mean[task, c]
-        for p in range(count):
-            for c in range(channels):
-                on_x[task, p, c] = by_g[c] * g[task, p, c] + (by_x[c] * x[task, p, c] + shift[c])
+            by_h, inverse = np.float64(weight[task, c]) * r[task, c], np.float64(r[task, c])
+            hz_sum[task, c], h_sum[task, c] = total_z[c] * inverse, total[c]
+            slant = -by_h * inverse * inverse * total_z[c] / count
+            by_x[c], constant[c] = slant, -by_h * total[c] / count - slant * mean[task, c]
+        if pool == 1:
+            _one_map(g[task], x[task], line, by_x, constant, on_x[task])
+        else:
+            _pooled_map(g[task], x[task], line, sides, by_x, constant, on_x[task])
 
 
 @_compiled
@@ -77,53 +116,198 @@ def second(
     g: Array,
     x: Array,
     weight: Array,
+    bias: Array,
     mean: Array,
     r: Array,
-    gz_sum: Array,
-    g_sum: Array,
+    hz_sum: Array,
+    h_sum: Array,
+    low: float,
+    pool: int,
+    height: int,
+    width: int,
     on_g: Array,
     on_x: Array,
     on_weight: Array,
 ) -> None:
     """Fills the gradients of g, x and weight from those of what `gradient` fills: v, v_weight and v_bias [T, C].
 
-    The formulas are those of `metamtl.backbones.norm`.
+    The formulas are those of `metamtl.backbones.batch_normalise`.
     """
     tasks, count, channels = x.shape
     sums = np.empty((3, channels), np.float64)
-    of_g, of_x = np.empty((2, channels), x.dtype), np.empty((4, channels), x.dtype)
+    scale, shift = np.empty(channels, x.dtype), np.empty(channels, x.dtype)
+    of_h, of_x = np.empty((2, channels), x.dtype), np.empty((4, channels), x.dtype)
+    line, sides = (scale, shift, low), (height, width)
     for task in range(tasks):
-        _sums_of_three(v[task], g[task], x[task], mean[task], sums)
+        _line(weight[task], bias[task], mean[task], r[task], scale, shift)
+        if pool == 1:
+            _sums_of_three(v[task], g[task], x[task], mean[task], line, sums)
+        else:
+            _pooled_sums_of_three(v[task], g[task], x[task], mean[task], line, sides, sums)
         for c in range(channels):
             w, inverse, centre = np.float64(weight[task, c]), np.float64(r[task, c]), np.float64(mean[task, c])
-            gz, by_bias, by_weight = np.float64(gz_sum[task, c]), np.float64(v_bias[task, c]), v_weight[task, c]
-            v_sum, vz, vg = sums[0, c], sums[1, c] * inverse, sums[2, c]
+            hz, by_bias, by_weight = np.float64(hz_sum[task, c]), np.float64(v_bias[task, c]), v_weight[task, c]
+            v_sum, vz, vh = sums[0, c], sums[1, c] * inverse, sums[2, c]
             share = w * inverse / count
-            along = vg - (v_sum * g_sum[task, c] + vz * gz) / count
+            along = vh - (v_sum * h_sum[task, c] + vz * hz) / count
             on_weight[task, c] = inverse * along
             slant = (by_weight - share * vz) * inverse
-            of_g[0, c], of_g[1, c] = slant, by_bias - share * v_sum - slant * centre
-            by_v, by_g = -share * gz, by_weight - share * vz
-            by_z_mean = (by_v * v_sum + by_g * g_sum[task, c]) / count
-            on_z = -inverse * ((by_v * vz + by_g * gz) / count + share * along)
-            of_x[0, c], of_x[1, c], of_x[2, c] = inverse * by_v, inverse * by_g, on_z * inverse
+            of_h[0, c], of_h[1, c] = slant, by_bias - share * v_sum - slant * centre
+            by_v, by_h = -share * hz, by_weight - share * vz
+            by_z_mean = (by_v * v_sum + by_h * h_sum[task, c]) / count
+            on_z = -inverse * ((by_v * vz + by_h * hz) / count + share * along)
+            of_x[0, c], of_x[1, c], of_x[2, c] = inverse * by_v, inverse * by_h, on_z * inverse
             of_x[3, c] = -inverse * by_z_mean - on_z * inverse * centre
-        _two_maps(v[task], g[task], x[task], weight[task], r[task], of_g, of_x, on_g[task], on_x[task])
+        if pool == 1:
+            _two_maps(v[task], g[task], x[task], line, of_h, of_x, on_g[task], on_x[task])
+        else:
+            given = v[task], g[task], x[task]
+            _pooled_two_maps(*given, line, sides, of_h, of_x, on_g[task], on_x[task])
 
 
 @_compiled
-def _two_maps(
-    v: Array, g: Array, x: Array, weight: Array, r: Array, of_g: Array, of_x: Array, on_g: Array, on_x: Array
-) -> None:
-    """Fills the gradients of g and of x [P, C] by their coefficients of every channel."""
+def _line(weight: Array, bias: Array, mean: Array, r: Array, scale: Array, shift: Array) -> None:
+    """Fills scale and shift [C] by which x is normalised: of the rounded mean and r, so that all kernels agree."""
+    for c in range(len(scale)):
+        by_x = np.float64(weight[c]) * r[c]
+        scale[c], shift[c] = by_x, bias[c] - mean[c] * by_x
+
+
+@_compiled
+def _outputs(x: Array, line: Line, pool: int, sides: Sides, y: Array) -> None:
+    """Fills y [P', C] from x [P, C]."""
+    scale, shift, low = line
+    height, width = sides
     count, channels = x.shape
-    scale = np.empty(channels, x.dtype)
-    for c in range(channels):
-        scale[c] = weight[c] * r[c]
+    if pool == 1:
+        for p in range(count):
+            for c in range(channels):
+                t = scale[c] * x[p, c] + shift[c]
+                y[p, c] = t if t > 0 else low * t
+        return
+    across = width // 2
+    for row in range(len(y) // across if across else 0):
+        first = _corner(row, height, width)
+        for column in range(across):
+            place, p = row * across + column, first + 2 * column
+            q = p + width
+            for c in range(channels):
+                a, b = scale[c] * x[p, c] + shift[c], scale[c] * x[p + 1, c] + shift[c]
+                d, e = scale[c] * x[q, c] + shift[c], scale[c] * x[q + 1, c] + shift[c]
+                s, t = b if b > a else a, e if e > d else d
+                t = t if t > s else s
+                y[place, c] = t if t > 0 else low * t
+
+
+@_compiled
+def _corner(row: int, height: int, width: int) -> int:
+    """The position with which a row of windows begins."""
+    half = height // 2
+    return (row // half * height + row % half * 2) * width
+
+
+@_compiled
+def _rest(height: int, width: int) -> Array:
+    """The positions of a picture that are in no window."""
+    inside = np.zeros((height, width), np.bool_)
+    inside[: height // 2 * 2, : width // 2 * 2] = True
+    return np.flatnonzero(~inside)
+
+
+@_compiled
+def _factors(a: float, b: float, d: float, e: float, low: float) -> tuple[float, float, float, float]:
+    """The slopes of a window's output by its four positions: 0 for all but the first of the largest."""
+    none = low * 0
+    s, t = b if b > a else a, e if e > d else d
+    factor = none + 1 if (t if t > s else s) > 0 else low
+    upper, lower = none if t > s else factor, factor if t > s else none
+    return none if b > a else upper, upper if b > a else none, none if e > d else lower, lower if e > d else none
+
+
+@_compiled
+def _one_map(g: Array, x: Array, line: Line, by_x: Array, constant: Array, on_x: Array) -> None:
+    """Fills the gradient of x [P, C] by its coefficients of every channel."""
+    scale, shift, low = line
+    count, channels = x.shape
     for p in range(count):
         for c in range(channels):
-            on_g[p, c] = scale[c] * v[p, c] + (of_g[0, c] * x[p, c] + of_g[1, c])
-            on_x[p, c] = of_x[0, c] * v[p, c] + (of_x[1, c] * g[p, c] + (of_x[2, c] * x[p, c] + of_x[3, c]))
+            h = g[p, c]
+            h = h if scale[c] * x[p, c] + shift[c] > 0 else low * h
+            on_x[p, c] = scale[c] * h + (by_x[c] * x[p, c] + constant[c])
+
+
+@_compiled
+def _pooled_map(g: Array, x: Array, line: Line, sides: Sides, by_x: Array, constant: Array, on_x: Array) -> None:
+    """The same for maps that are pooled."""
+    scale, shift, low = line
+    height, width = sides
+    channels, rest = x.shape[1], _rest(height, width)
+    h = np.empty((4, channels), x.dtype)
+    across = width // 2
+    for row in range(len(g) // across if across else 0):
+        first = _corner(row, height, width)
+        for column in range(across):
+            place, p = row * across + column, first + 2 * column
+            q = p + width
+            for c in range(channels):
+                u, w, slope = scale[c], shift[c], scale[c] * g[place, c]
+                a, b, d, e = _factors(u * x[p, c] + w, u * x[p + 1, c] + w, u * x[q, c] + w, u * x[q + 1, c] + w, low)
+                h[0, c], h[1, c], h[2, c], h[3, c] = a * slope, b * slope, d * slope, e * slope
+            for k in range(4):
+                p = first + 2 * column + k % 2 + k // 2 * width
+                for c in range(channels):
+                    on_x[p, c] = h[k, c] + (by_x[c] * x[p, c] + constant[c])
+    for picture in range(0, len(x), height * width):
+        for p in picture + rest:
+            for c in range(channels):
+                on_x[p, c] = by_x[c] * x[p, c] + constant[c]
+
+
+@_compiled
+def _two_maps(v: Array, g: Array, x: Array, line: Line, of_h: Array, of_x: Array, on_g: Array, on_x: Array) -> None:
+    """Fills the gradients of g and of x [P, C] by their coefficients of every channel."""
+    scale, shift, low = line
+    count, channels = x.shape
+    one = low * 0 + 1
+    for p in range(count):
+        for c in range(channels):
+            a, b = v[p, c], x[p, c]
+            factor = one if scale[c] * b + shift[c] > 0 else low
+            on_g[p, c] = factor * (scale[c] * a + (of_h[0, c] * b + of_h[1, c]))
+            on_x[p, c] = of_x[0, c] * a + (of_x[1, c] * (factor * g[p, c]) + (of_x[2, c] * b + of_x[3, c]))
+
+
+@_compiled
+def _pooled_two_maps(
+    v: Array, g: Array, x: Array, line: Line, sides: Sides, of_h: Array, of_x: Array, on_g: Array, on_x: Array
+) -> None:
+    """The same for maps that are pooled."""
+    scale, shift, low = line
+    height, width = sides
+    channels, rest = x.shape[1], _rest(height, width)
+    h = np.empty((4, channels), x.dtype)
+    across = width // 2
+    for row in range(len(g) // across if across else 0):
+        first = _corner(row, height, width)
+        for column in range(across):
+            place, p = row * across + column, first + 2 * column
+            q = p + width
+            for c in range(channels):
+                u, w, slope = scale[c], shift[c], of_x[1, c] * g[place, c]
+                a, b, d, e = _factors(u * x[p, c] + w, u * x[p + 1, c] + w, u * x[q, c] + w, u * x[q + 1, c] + w, low)
+                h[0, c], h[1, c], h[2, c], h[3, c] = a * slope, b * slope, d * slope, e * slope
+                # of the one position that has a factor
+                along_v = (a * v[p, c] + b * v[p + 1, c]) + (d * v[q, c] + e * v[q + 1, c])
+                along_x = (a * x[p, c] + b * x[p + 1, c]) + (d * x[q, c] + e * x[q + 1, c])
+                on_g[place, c] = u * along_v + (of_h[0, c] * along_x + ((a + b) + (d + e)) * of_h[1, c])
+            for k in range(4):
+                p = first + 2 * column + k % 2 + k // 2 * width
+                for c in range(channels):
+                    on_x[p, c] = of_x[0, c] * v[p, c] + (h[k, c] + (of_x[2, c] * x[p, c] + of_x[3, c]))
+    for picture in range(0, len(x), height * width):
+        for p in picture + rest:
+            for c in range(channels):
+                on_x[p, c] = of_x[0, c] * v[p, c] + (of_x[2, c] * x[p, c] + of_x[3, c])
 
 
 @_compiled
@@ -161,8 +345,9 @@ def _moments(x: Array, mean: Array, squares: Array) -> None:
 
 
 @_compiled
-def _sums(g: Array, x: Array, mean: Array, total: Array, total_z: Array) -> None:
-    """Fills the sums of g and of g (x - mean), for maps [P, C]."""
+def _sums(g: Array, x: Array, mean: Array, line: Line, total: Array, total_z: Array) -> None:
+    """Fills the sums of h and of h (x - mean), for maps [P, C]."""
+    scale, shift, low = line
     count, channels = x.shape
     ones, twos = np.empty(channels, x.dtype), np.empty(channels, x.dtype)
     total[:], total_z[:] = 0, 0
@@ -172,20 +357,55 @@ def _sums(g: Array, x: Array, mean: Array, total: Array, total_z: Array) -> None
         ones[:], twos[:] = 0, 0
         for p in range(start, even, 2):
             for c in range(channels):
-                ones[c] += g[p, c] + g[p + 1, c]
-                twos[c] += g[p, c] * (x[p, c] - mean[c]) + g[p + 1, c] * (x[p + 1, c] - mean[c])
+                a, b = g[p, c], g[p + 1, c]
+                a = a if scale[c] * x[p, c] + shift[c] > 0 else low * a
+                b = b if scale[c] * x[p + 1, c] + shift[c] > 0 else low * b
+                ones[c] += a + b
+                twos[c] += a * (x[p, c] - mean[c]) + b * (x[p + 1, c] - mean[c])
         for p in range(even, end):
             for c in range(channels):
-                ones[c] += g[p, c]
-                twos[c] += g[p, c] * (x[p, c] - mean[c])
+                a = g[p, c]
+                a = a if scale[c] * x[p, c] + shift[c] > 0 else low * a
+                ones[c] += a
+                twos[c] += a * (x[p, c] - mean[c])
         for c in range(channels):
             total[c] += ones[c]
             total_z[c] += twos[c]
 
 
 @_compiled
-def _sums_of_three(v: Array, g: Array, x: Array, mean: Array, sums: Array) -> None:
-    """Fills the sums [3, C] of v, of v (x - mean) and of v g, for maps [P, C]."""
+def _pooled_sums(g: Array, x: Array, mean: Array, line: Line, sides: Sides, total: Array, total_z: Array) -> None:
+    """The same for maps that are pooled."""
+    scale, shift, low = line
+    height, width = sides
+    channels = x.shape[1]
+    ones, twos = np.empty(channels, x.dtype), np.empty(channels, x.dtype)
+    total[:], total_z[:] = 0, 0
+    across = width // 2
+    step = max(1, ROWS // max(1, across))
+    for start in range(0, len(g) // max(1, across), step):
+        ones[:], twos[:] = 0, 0
+        for row in range(start, min(len(g) // across, start + step)):
+            first = _corner(row, height, width)
+            for column in range(across):
+                place, p = row * across + column, first + 2 * column
+                q = p + width
+                for c in range(channels):
+                    i, j, k, m = x[p, c], x[p + 1, c], x[q, c], x[q + 1, c]
+                    u, w, h = scale[c], shift[c], g[place, c]
+                    a, b, d, e = _factors(u * i + w, u * j + w, u * k + w, u * m + w, low)
+                    ones[c] += h * ((a + b) + (d + e))
+                    i, j, k, m = i - mean[c], j - mean[c], k - mean[c], m - mean[c]
+                    twos[c] += h * ((a * i + b * j) + (d * k + e * m))
+        for c in range(channels):
+            total[c] += ones[c]
+            total_z[c] += twos[c]
+
+
+@_compiled
+def _sums_of_three(v: Array, g: Array, x: Array, mean: Array, line: Line, sums: Array) -> None:
+    """Fills the sums [3, C] of v, of v (x - mean) and of v h, for maps [P, C]."""
+    scale, shift, low = line
     count, channels = x.shape
     ones, twos, threes = np.empty(channels, x.dtype), np.empty(channels, x.dtype), np.empty(channels, x.dtype)
     sums[:] = 0
@@ -195,15 +415,61 @@ def _sums_of_three(v: Array, g: Array, x: Array, mean: Array, sums: Array) -> No
         ones[:], twos[:], threes[:] = 0, 0, 0
         for p in range(start, even, 2):
             for c in range(channels):
+                a, b = g[p, c], g[p + 1, c]
+                a = a if scale[c] * x[p, c] + shift[c] > 0 else low * a
+                b = b if scale[c] * x[p + 1, c] + shift[c] > 0 else low * b
                 ones[c] += v[p, c] + v[p + 1, c]
                 twos[c] += v[p, c] * (x[p, c] - mean[c]) + v[p + 1, c] * (x[p + 1, c] - mean[c])
-                threes[c] += v[p, c] * g[p, c] + v[p + 1, c] * g[p + 1, c]
+                threes[c] += v[p, c] * a + v[p + 1, c] * b
         for p in range(even, end):
             for c in range(channels):
+                a = g[p, c]
+                a = a if scale[c] * x[p, c] + shift[c] > 0 else low * a
                 ones[c] += v[p, c]
                 twos[c] += v[p, c] * (x[p, c] - mean[c])
-                threes[c] += v[p, c] * g[p, c]
+                threes[c] += v[p, c] * a
         for c in range(channels):
             sums[0, c] += ones[c]
             sums[1, c] += twos[c]
             sums[2, c] += threes[c]
+
+
+@_compiled
+def _pooled_sums_of_three(v: Array, g: Array, x: Array, mean: Array, line: Line, sides: Sides, sums: Array) -> None:
+    """The same for maps that are pooled."""
+    scale, shift, low = line
+    height, width = sides
+    channels, rest = x.shape[1], _rest(height, width)
+    ones, twos, threes = np.empty(channels, x.dtype), np.empty(channels, x.dtype), np.empty(channels, x.dtype)
+    sums[:] = 0
+    across = width // 2
+    step = max(1, ROWS // max(1, across))
+    for start in range(0, len(g) // max(1, across), step):
+        ones[:], twos[:], threes[:] = 0, 0, 0
+        for row in range(start, min(len(g) // across, start + step)):
+            first = _corner(row, height, width)
+            for column in range(across):
+                place, p = row * across + column, first + 2 * column
+                q = p + width
+                for c in range(channels):
+                    i, j, k, m = x[p, c], x[p + 1, c], x[q, c], x[q + 1, c]
+                    vi, vj, vk, vm = v[p, c], v[p + 1, c], v[q, c], v[q + 1, c]
+                    u, w = scale[c], shift[c]
+                    a, b, d, e = _factors(u * i + w, u * j + w, u * k + w, u * m + w, low)
+                    threes[c] += g[place, c] * ((a * vi + b * vj) + (d * vk + e * vm))
+                    i, j, k, m = i - mean[c], j - mean[c], k - mean[c], m - mean[c]
+                    ones[c] += (vi + vj) + (vk + vm)
+                    twos[c] += (vi * i + vj * j) + (vk * k + vm * m)
+        for c in range(channels):
+            sums[0, c] += ones[c]
+            sums[1, c] += twos[c]
+            sums[2, c] += threes[c]
+    for picture in range(0, len(x), height * width):
+        ones[:], twos[:] = 0, 0
+        for p in picture + rest:
+            for c in range(channels):
+                ones[c] += v[p, c]
+                twos[c] += v[p, c] * (x[p, c] - mean[c])
+        for c in range(channels):
+            sums[0, c] += ones[c]
+            sums[1, c] += twos[c]

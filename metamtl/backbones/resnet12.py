@@ -15,6 +15,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from metamtl.backbones.layers import Layers
 from metamtl.backbones.noise import DropBlock
 from metamtl.backbones.norm import NormKind, norm_layer
 from metamtl.errors import UsageError
@@ -32,7 +33,7 @@ class ResidualBlock(nn.Module):
             layers += [nn.Conv2d(channels, outputs, 3, padding=1, bias=bias), norm_layer(norm, outputs)]
             if number < 2:
                 layers.append(nn.LeakyReLU(0.1))
-        self.main = nn.Sequential(*layers)
+        self.main = Layers(*layers)
         self.shortcut = nn.Sequential(nn.Conv2d(inputs, outputs, 1, bias=bias), norm_layer(norm, outputs))
         self.after = nn.Sequential(nn.LeakyReLU(0.1), nn.MaxPool2d(2), DropBlock(drop_rate, drop_block))
 

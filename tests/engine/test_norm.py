@@ -8,7 +8,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from metamtl.backbones.norm import BatchNorm, BatchNormalise, Normalise
+from metamtl.backbones.batch_normalise import BatchNormalise
+from metamtl.backbones.norm import BatchNorm, Normalise
+from metamtl.backbones.tail import NO_TAIL
 
 EPSILON = 1e-5
 
@@ -18,7 +20,7 @@ def drawn(*shape: int) -> Tensor:
 
 
 def native(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    y: Tensor = BatchNormalise.apply(x[None], weight[None], bias[None], EPSILON)[0]  # type: ignore[no-untyped-call]
+    y: Tensor = BatchNormalise.apply(x[None], weight[None], bias[None], EPSILON, NO_TAIL)[0]  # type: ignore[no-untyped-call]
     return y[0]
 
 

@@ -1,0 +1,52 @@
+"""Layers one after another, of which compiled kernels take several in one pass over memory."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+from metamtl.backbones import fused
+from metamtl.backbones.norm import BatchNorm
+from metamtl.backbones.tail import Tail
+
+
+class Layers(nn.Sequential):
+    """`nn.Sequential`, with batch normalisation and the pooling and rectifier that follow it as one step.
+
+    That is done where the kernels are on, and changes last bits alone; layers that are hooked or replaced are called by
+    themselves.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """What the last layer gives."""
+        layers, at = list(self), 0
+        while at < len(layers):
+            layer, (tail, length) = layers[at], tail_of(layers[at + 1 :])
+            at += 1
+            if length and fused.on() and type(layer) is BatchNorm and not layer._forward_hooks:
+                x, at = layer(x, tail), at + length
+            else:
+                x = layer(x)
+        return x
+
+
+def tail_of(layers: Sequence[nn.Module]) -> tuple[Tail, int]:
+    """What the first of these layers are together, and how many they are: pooling by two, a rectifier, or both."""
+    pool, low, count = 1, 1.0, 0
+    if layers and _halves(layers[0]):
+        pool, count = 2, 1
+    rectifier = layers[count] if len(layers) > count else None
+    if type(rectifier) is nn.ReLU:
+        low, count = 0.0, count + 1
+    elif type(rectifier) is nn.LeakyReLU and 0 < rectifier.negative_slope < 1:
+        low, count = rectifier.negative_slope, count + 1
+    return Tail(pool, low), count
+
+
+def _halves(layer: nn.Module) -> bool:
+    """Whether it takes the largest of each window of two by two, and does nothing else."""
+    if type(layer) is not nn.MaxPool2d or layer.ceil_mode or layer.return_indices:
+        return False
+    given = (layer.kernel_size, 2), (layer.stride, 2), (layer.padding, 0), (layer.dilation, 1)
+    return all(value in (usual, (usual, usual)) for value, usual in given)
