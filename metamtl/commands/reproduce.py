@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 HELP = """usage: metamtl reproduce TABLE [--budget TIME] [--minutes N] [--whole] [--rows NAMES] [--seeds NUMBERS]
                          [--table] [-o FOLDER] [KEY=VALUE ...]
 
-Run the experiments of a table one after another, each in a process of its own, and write FOLDER/table.md: published
+Run the rows of a table one after another, each in a process of its own, and write FOLDER/table.md: published
 figure, ours with its interval, cost, a paired test against the best baseline, and the command of each row. What is
 finished is skipped and what was stopped goes on, so the same command continues after a kill.
 
-TABLE is omniglot, omniglot_20way, cifar_fs or a YAML file of your own.
+TABLE is glyphs (nothing to download), omniglot, omniglot_20way, cifar_fs or a YAML file of your own.
 
   --budget TIME    start no row that is not expected to end within TIME (2h, 90m, 1h30m); without it all are run
   --minutes N      of updates for each row and seed; an update's cost is measured first and the row trains for as many
@@ -35,6 +35,7 @@ TABLE is omniglot, omniglot_20way, cifar_fs or a YAML file of your own.
   KEY=VALUE        for every row, such as paths.data=~/data trainer.device=cpu
 
 examples:
+  metamtl reproduce glyphs --rows centroid,protonet,maml --minutes 2
   metamtl reproduce omniglot --budget 2h paths.data=~/data
   metamtl reproduce cifar_fs --rows rfs_5w5s,protonet_5w5s --minutes 20 --seeds 0,1,2
   metamtl reproduce omniglot --table"""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from metamtl.comparison.collect import collect
@@ -34,18 +34,29 @@ class Measured:
         return (self.group.counted[0].result or {}).get("episodes_id", "")
 
 
+@dataclass(frozen=True)
+class Comparison:
+    """A column of paired tests by row against `reference`, which is called `name` in its own line; None: not run."""
+
+    name: str
+    reference: Measured | None
+    tests: Mapping[str, PairedTest]
+
+
 def markdown(place: Workplace) -> str:
     """The whole document."""
     measured = [found for row in place.table.rows if (found := _measured(place, row))]
     best = _best_baseline(measured)
-    tests = _tests(measured, best)
+    floor = next((one for one in measured if one.row.name == place.table.floor), None)
+    against = [Comparison("the baseline", best, _tests(measured, best))]
+    if place.table.floor is not None:
+        against.append(Comparison("the floor", floor, _tests(measured, floor)))
     lines = [f"# {place.table.title}", "", *_preface(place, measured, best), ""]
-    lines += [
-        "| row | published | here | seeds | episodes | against the best baseline | updates | share of the recipe | "
-        "minutes of updates | tasks/s | parameters |",
-        "|---|---|---|---|---|---|---|---|---|---|---|",
-    ]
-    lines += [_line(place, one, best, tests.get(one.row.name)) for one in measured]
+    heads = ["row", "published", "here", "seeds", "episodes", "against the best baseline"]
+    heads += [] if place.table.floor is None else [f"against {place.table.floor}"]
+    heads += ["updates", "share of the recipe", "minutes of updates", "tasks/s", "parameters"]
+    lines += [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
+    lines += [_line(place, one, against) for one in measured]
     missing = [row.name for row in place.table.rows if row not in [one.row for one in measured]]
     if missing:
         lines += ["", f"Not run yet: {', '.join(missing)}."]
@@ -70,13 +81,13 @@ def _best_baseline(measured: Sequence[Measured]) -> Measured | None:
     return max(known, key=lambda one: sign * one.figures.validation, default=None)
 
 
-def _tests(measured: Sequence[Measured], best: Measured | None) -> dict[str, PairedTest]:
+def _tests(measured: Sequence[Measured], reference: Measured | None) -> dict[str, PairedTest]:
     """Paired tests on identical episodes by row; p corrected for all of them (Holm)."""
-    if best is None:
+    if reference is None:
         return {}
-    others = [one for one in measured if one is not best and one.episodes_id == best.episodes_id]
-    figures = episode_means(best.group, best.metric)
-    found = {one.row.name: paired_test(episode_means(one.group, best.metric), figures) for one in others}
+    others = [one for one in measured if one is not reference and one.episodes_id == reference.episodes_id]
+    figures = episode_means(reference.group, reference.metric)
+    found = {one.row.name: paired_test(episode_means(one.group, reference.metric), figures) for one in others}
     corrected = holm([test.p_t for test in found.values()])
     return {
         name: PairedTest(test.difference, test.low, test.high, test.pairs, p, test.p_wilcoxon)
@@ -102,6 +113,8 @@ def _preface(place: Workplace, measured: Sequence[Measured], best: Measured | No
             f"The best baseline on validation is {best.row.name}; differences to it are paired on identical test "
             f"episodes, p from the paired t test with Holm's correction, bold below {LEVEL}."
         )
+        if place.table.floor is not None:
+            yield f"Those to {place.table.floor} are tested likewise, by themselves."
         if any(one.figures.seeds == 1 for one in measured):
             yield "Of rows of one seed these tests speak of the episodes alone: training again may change more."
 
@@ -118,7 +131,7 @@ def _missing_classes(measured: Sequence[Measured]) -> Iterator[str]:
         yield f"The copy of the data has {present} of the test split's {listed} classes."
 
 
-def _line(place: Workplace, one: Measured, best: Measured | None, test: PairedTest | None) -> str:
+def _line(place: Workplace, one: Measured, against: Sequence[Comparison]) -> str:
     figures, cost = one.figures, one.cost
     half = figures.seed_interval if figures.seeds > 1 else figures.episode_interval
     share = share_of(place.folder(one.row))
@@ -128,7 +141,7 @@ def _line(place: Workplace, one: Measured, best: Measured | None, test: PairedTe
         bare(one.metric, figures.mean, half),
         str(figures.seeds),
         str(figures.episodes),
-        _difference(one, best, test),
+        *[_difference(one, comparison) for comparison in against],
         f"{cost.steps:.0f}",
         "whole" if share == 1 else f"{100 * share:.1f}%",
         f"{cost.seconds / 60:.1f}",
@@ -138,14 +151,15 @@ def _line(place: Workplace, one: Measured, best: Measured | None, test: PairedTe
     return f"| {' | '.join(cells)} |"
 
 
-def _difference(one: Measured, best: Measured | None, test: PairedTest | None) -> str:
-    if one is best:
-        return "the baseline"
+def _difference(one: Measured, comparison: Comparison) -> str:
+    reference, test = comparison.reference, comparison.tests.get(one.row.name)
+    if one is reference:
+        return comparison.name
     if test is None:
-        return "other episodes" if best is not None else "-"
+        return "other episodes" if reference is not None else "-"
     p = "< 0.001" if test.p_t < 0.001 else f"{test.p_t:.3f}"
     text = f"{bare(one.metric, test.difference, sign=True)} (p {p})"
-    alike = best is not None and _transductive(one) == _transductive(best)
+    alike = reference is not None and _transductive(one) == _transductive(reference)
     return f"**{text}**" if test.p_t < LEVEL and alike else text
 
 

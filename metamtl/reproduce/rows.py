@@ -42,7 +42,7 @@ class Workplace:
 
     def arguments(self, row: TableRow) -> list[str]:
         """What the row's command has whatever its length."""
-        return [f"experiment={row.experiment}", *self.table.overrides, *row.overrides, *self.overrides]
+        return [row.option, *self.table.overrides, *row.overrides, *self.overrides]
 
     def command(self, row: TableRow, seed: int, arguments: Sequence[str] | None = None) -> list[str]:
         """The arguments of `metamtl` that repeat the row's run; of a row without a plan, those of the whole recipe.

@@ -13,6 +13,7 @@ from metamtl.config.compose import compose
 from metamtl.reproduce.process import Jobs
 from metamtl.reproduce.report import markdown
 from metamtl.reproduce.rows import Workplace, carry_out, contradictions, remaining, run_of, share_of
+from metamtl.reproduce.table import Table, TableRow
 from tests.reproduce.made import ROWS, TABLE, Runner, finished_run
 
 _OF_ONE_SEED = "Of rows of one seed these tests speak of the episodes alone: training again may change more."
@@ -112,6 +113,29 @@ def test_the_table_says_what_was_found_and_what_it_cost(place: Workplace) -> Non
     assert differences["rfs_5w1s"] == "the baseline" and "**-49.84 (p < 0.001)**" in lines["chance_5w1s"]
     assert "Published: A paper, table 1. Deviations: shorter." in text
     assert "`metamtl train experiment=omniglot/protonet_5w1s task.queries=15" in text and str(place.out) not in text
+
+
+def test_rows_are_tested_against_the_floor_as_well(place: Workplace) -> None:
+    done(place)
+    with_floor = replace(place, table=replace(TABLE, floor="centroid_5w1s"))
+    text = markdown(with_floor)
+    lines = {line.split("|")[1].strip(): line for line in text.splitlines() if line.startswith("| ")}
+    head = [cell.strip() for cell in lines["row"].split("|")]
+    column = {name: line.split("|")[head.index("against centroid_5w1s")].strip(" *") for name, line in lines.items()}
+    assert float(column["protonet_5w1s"].split()[0]) == pytest.approx(22, abs=0.7)
+    assert column["centroid_5w1s"] == "the floor" and column["rfs_5w1s"].endswith("(p < 0.001)")
+    assert [line.count("|") for line in lines.values()] == [13] * 5
+    assert "against centroid_5w1s" not in markdown(place)
+    alone = replace(with_floor, table=replace(with_floor.table, rows=(ROWS[3],)))
+    assert "| - | - |" in markdown(alone)  # neither a baseline nor the floor was run
+
+
+def test_a_row_of_a_method_is_its_default_recipe(place: Workplace) -> None:
+    by_name = Table("made", "Made up", minutes=2, rows=(TableRow(algo="protonet"),), overrides=("data=glyphs",))
+    other, runner = replace(place, table=by_name), Runner()
+    assert carry_out(other, by_name.rows[0], runner) == []
+    assert runner.calls[1][:4] == ["train", "algo=protonet", "data=glyphs", "seed=5"]
+    assert "- **protonet**: `metamtl train algo=protonet data=glyphs seed=5" in markdown(other)
 
 
 def test_rows_on_other_episodes_are_not_paired(place: Workplace) -> None:
