@@ -203,7 +203,7 @@ def build_families(
     each: dict[str, Parts] = {}
     for name, own in configs.items():
         torch.manual_seed(key_of(config["seed"], name) >> 1)  # heads begin apart
-        earlier = {other: parts.learner.network for other, parts in each.items()}
+        earlier = {other: parts.learner for other, parts in each.items()}
         each[name] = build_parts(own, sources[name], backbone=sharing.joined(name, backbones[name], earlier))
         if len(each[name].learner.stages) != 1:
             raise UsageError(

@@ -30,7 +30,7 @@ LAYERS = {
     "dashboard": {"comparison", "runs"},
     "evaluation": {*BUILT, "families", "opening", "trainer"},  # these two stand side by side
     "trainer": {*BUILT, "families", "opening", "trackers", "evaluation"},
-    "sharing": set(),
+    "sharing": {"algos", "backbones", "data"},
     "opening": {"config", "data"},
     "families": {*BUILT, "sharing"},
     "build": {"algos", "transfer", "multitask", "engine", "backbones", "data", "config"},

@@ -135,6 +135,10 @@ class SeveralClasses(Family):
         "recall": (Ratio({"right": 1}, {"there": 1}),),
     }
 
+    def said(self, outputs: Tensor) -> Tensor:
+        """The probability of each class by itself."""
+        return at_least_single(outputs).sigmoid().to(outputs)
+
     def loss(self, outputs: Tensor, examples: Examples) -> Tensor:
         """Mean binary cross-entropy [] of logits [N, classes] over the labels that are known."""
         labels, logits = examples.labels, at_least_single(outputs)

@@ -59,6 +59,10 @@ class Family(ABC):
     def read(self, backbone: nn.Module) -> None:  # noqa: B027 (most read what a backbone gives)
         """Tells a backbone which of its features are wanted, where these are not those of a whole example."""
 
+    def said(self, outputs: Tensor) -> Tensor:
+        """What outputs [..., outputs] say to another network: here as they are, of classes their probabilities."""
+        return outputs
+
     @abstractmethod
     def loss(self, outputs: Tensor, examples: Examples) -> Tensor:
         """Mean loss [] of outputs [N, outputs]."""
@@ -93,6 +97,10 @@ class Classification(Family):
             "precision": [Ratio({f"right/{c}": 1}, {f"found/{c}": 1}, (f"there/{c}",)) for c in range(outputs)],
             "recall": [Ratio({f"right/{c}": 1}, {f"there/{c}": 1}, (f"found/{c}",)) for c in range(outputs)],
         }
+
+    def said(self, outputs: Tensor) -> Tensor:
+        """The probabilities of the classes, which add up to one."""
+        return at_least_single(outputs).softmax(-1).to(outputs)
 
     def loss(self, outputs: Tensor, examples: Examples) -> Tensor:
         """Mean cross-entropy; outputs beyond the task's ways do not take part."""

@@ -35,6 +35,10 @@ class Tagging(Family):
             raise UsageError(f"{self.name} labels words, of which this backbone knows nothing: take text or hf.")
         backbone.of_words = True  # type: ignore[assignment]
 
+    def said(self, outputs: Tensor) -> Tensor:
+        """The probabilities of the tags of each word."""
+        return at_least_single(outputs).softmax(-1).to(outputs)
+
     def loss(self, outputs: Tensor, examples: Examples) -> Tensor:
         """Mean cross-entropy [] of outputs [N, L, tags] over the words that have a label."""
         labels, known = examples.labels.flatten(), examples.labels.flatten() >= 0

@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 
 from torch import nn
 
+from metamtl.algos.base import Learner
 from metamtl.errors import UsageError
 
 Shape = tuple[int, ...]
@@ -36,8 +37,8 @@ class Sharing(ABC):
         Raises UsageError where the families cannot share in this way.
         """
 
-    def joined(self, name: str, backbone: nn.Module, earlier: Mapping[str, nn.Module]) -> nn.Module:
-        """The backbone of a family when its learner is built; `earlier` are the networks of the families before it."""
+    def joined(self, name: str, backbone: nn.Module, earlier: Mapping[str, Learner]) -> nn.Module:
+        """The backbone of a family when its learner is built; `earlier` are the learners of the families before it."""
         return backbone
 
 

@@ -1,8 +1,8 @@
 """Cross-stitch: a backbone for each family, and learnt units that mix their activations after every block.
 
 Misra et al. (2016), Cross-Stitch Networks for Multi-task Learning, CVPR, equation 1, for each channel: what family i
-goes on with is sum_j alpha_ij h_j, at first `own` of its own and equal parts of the others. An example is run through
-the columns of all families, so that a pass costs as many.
+goes on with is sum_j alpha_ij h_j, at first `own` of its own and equal parts of the others. The units learn at a rate
+of their own (section 5.1). An example is run through the columns of all families, so that a pass costs as many.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from torch import Tensor, nn
 
 from metamtl.registry import register
 from metamtl.sharing.base import Around, MakeBackbone, Shape, Sharing, blocks_of, only_shape, twin
-from metamtl.sharing.film import channels_of
 
 
 class Stitched(nn.Module):
     """The same block of all columns, whose inputs stand one after another, [columns x N, ...]; and their unit."""
 
-    def __init__(self, columns: list[nn.Module], channels: int, own: float) -> None:
+    def __init__(self, columns: list[nn.Module], channels: int, own: float, pace: float) -> None:
         super().__init__()
+        self.pace = pace  # of the unit alone: the columns' weights are not this module's own
         self.columns = nn.ModuleList(columns)
         count = len(columns)
         alpha = torch.full((count, count), (1 - own) / max(1, count - 1)).fill_diagonal_(own if count > 1 else 1.0)
@@ -51,10 +51,13 @@ class Column(Around):
 
 @register("sharing", "cross_stitch")
 class CrossStitch(Sharing):
-    """Columns and units belong to all families, each of which goes on with its own column."""
+    """Columns and units belong to all families, each of which goes on with its own column.
 
-    def __init__(self, *, own: float) -> None:
-        self.own = own
+    Units learn at `pace` times the run's rate.
+    """
+
+    def __init__(self, *, own: float, pace: float = 1.0) -> None:
+        self.own, self.pace = own, pace
 
     def backbones(self, shapes: Mapping[str, Shape], make: MakeBackbone) -> dict[str, nn.Module]:
         """Views of one stitched backbone; what stands before its blocks is one for all columns."""
@@ -65,5 +68,19 @@ class CrossStitch(Sharing):
         every = [list(blocks_of(column, "cross_stitch")) for column in columns]
         blocks = blocks_of(stitched, "cross_stitch")
         for number, same in enumerate(zip(*every, strict=True)):
-            blocks[number] = Stitched(list(same), channels[number], self.own)
+            blocks[number] = Stitched(list(same), channels[number], self.own, self.pace)
         return {name: Column(twin(stitched), number, len(shapes)) for number, name in enumerate(shapes)}
+
+
+def channels_of(backbone: nn.Module, shape: Shape, pattern: str) -> list[int]:
+    """How many channels each block puts out, seen in a pass over zeros."""
+    found: list[int] = []
+    hooks = [
+        block.register_forward_hook(lambda module, x, y: found.append(y.shape[1 if y.dim() == 4 else -1]))
+        for block in blocks_of(backbone, pattern)
+    ]
+    with torch.no_grad():
+        backbone(torch.zeros(2, *shape))
+    for hook in hooks:
+        hook.remove()
+    return found

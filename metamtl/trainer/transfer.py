@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Any
 
 from torch import nn
@@ -30,19 +31,32 @@ class Application:
             parts["backbone"] = []
         if self._pace != 1:
             parts["weighting"] = []
+        units = self._units
+        if units:
+            parts["units"] = []
         for name, weight in self.module.named_parameters():
             if weight.requires_grad:
                 own = "backbone" if BACKBONE in name else "weighting" if name.startswith(WEIGHTING) else "rest"
+                own = "units" if id(weight) in units else own
                 parts[own if own in parts else "rest"].append(weight)
         return [{"params": weights, "part": part} for part, weights in parts.items()]
 
     def rate(self, part: str, step: int) -> float:
         """The factor on the learning rate of a group."""
+        if part == "units":  # which are a part of the backbone
+            return next(iter(self._units.values())) * self.transfer.rate("backbone", step)
         return self._pace if part == "weighting" else self.transfer.rate(part, step)
 
     @property
     def _pace(self) -> float:
         return 1.0 if self.families.weighting is None else self.families.weighting.pace
+
+    @cached_property
+    def _units(self) -> dict[int, float]:
+        """The pace of the weights that belong to a module of the networks which says one, by their identity."""
+        every = (part for parts in self.families.each.values() for part in parts.learner.network.modules())
+        paced = ((part, float(getattr(part, "pace", 1.0))) for part in every)
+        return {id(weight): pace for part, pace in paced if pace != 1 for weight in part.parameters(recurse=False)}
 
     def changed(self, gradient: Weights, step: int) -> Weights:
         """The update's gradient as the strategies take it.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cache
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,13 +16,19 @@ from metamtl.backbones.mlp import MLP
 from metamtl.backbones.text import TextEncoder
 from metamtl.config.compose import compose
 from metamtl.config.library import Library
-from metamtl.data.dense import Segmentation
+from metamtl.data.dense import Segmentation, SeveralClasses
+from metamtl.data.family import Classification
+from metamtl.data.labelled import LabelledClasses
+from metamtl.data.tagging import Tagging
 from metamtl.engine.network import Network
 from metamtl.errors import UsageError
 from metamtl.families import Families, build_families
 from metamtl.opening import open_sources
 from metamtl.registry import build
 from metamtl.sharing.base import Shape, Sharing
+from metamtl.sharing.film import Modulated
+from metamtl.trainer.optim import make_optimizer, set_rate
+from metamtl.trainer.transfer import Application
 from tests.multitask.test_families import WAVES, gradients
 
 OPTIONS = Library.load().groups["sharing"]
@@ -32,7 +39,7 @@ OWN: Mapping[str, tuple[str, ...]] = {
     "film": (".head.", ".embedding"),
     "mmoe": (".head.", ".gate."),
     "cross_stitch": (".head.",),
-    "cascade": (".head.",),
+    "cascade": (".head.", ".labels"),
     "grouped": (".head.",),
     "stem": (".head.", ".layers.0."),
     "trunk": (".head.", ".inner.", ".bring."),
@@ -147,7 +154,7 @@ def test_an_update_moves_every_weight_and_is_the_same_in_a_loop_and_under_vmap(n
         families = families_of(name, how)
         if name == "film":
             for module in families.module.modules():  # gamma and beta are zero at first
-                if isinstance(module, nn.Linear) and module.out_features == 16:
+                if isinstance(module, nn.Linear) and module.in_features == 8 and module.out_features == 16:
                     nn.init.normal_(module.weight, generator=torch.Generator().manual_seed(2))
         found[how] = families.combined(*gradients(families), 0)
     assert found["loop"].keys() == {weight for weight, _ in families.module.named_parameters()}
@@ -171,10 +178,23 @@ def test_film_begins_as_the_plain_backbone_and_may_then_differ_by_family() -> No
     torch.testing.assert_close(one(x), two(x))
     torch.manual_seed(0)
     torch.testing.assert_close(one(x), plain(x))
-    for block in one.blocks:  # type: ignore[union-attr]
-        nn.init.normal_(block.film.weight)
+    modulated = [module for module in one.modules() if isinstance(module, Modulated)]
+    for module in modulated:
+        nn.init.normal_(module.film.weight)
     assert not torch.allclose(one(x), two(x))
-    assert len({id(block.embedding) for block in one.blocks}) == 1  # type: ignore[union-attr]
+    assert len(modulated) == 2 and len({id(module.embedding) for module in modulated}) == 1
+
+
+def test_film_says_what_a_head_of_the_familys_own_cannot() -> None:
+    """Scales and shifts before the last rectifier may switch a feature on that is nought everywhere without them."""
+    (one,) = backbones("film", VECTOR)
+    *_, last = (module for module in one.modules() if isinstance(module, Modulated))
+    with torch.no_grad():
+        last.layer = nn.Identity()
+        last.film.bias[:6] = -2.0  # gamma: what was below zero is above it
+    x = inputs(VECTOR)
+    linear = one.layers[1][0](one.layers[0](x))  # type: ignore[index, operator]
+    torch.testing.assert_close(one(x), torch.relu(-linear))
 
 
 def test_mmoe_mixes_the_experts_by_a_gate_of_the_family() -> None:
@@ -200,16 +220,47 @@ def test_cross_stitch_is_apart_with_all_of_its_own_and_mixes_otherwise() -> None
     assert not torch.allclose(one(x), alone[0](x))
 
 
+def test_units_of_cross_stitch_learn_at_a_pace_of_their_own() -> None:
+    families = families_of("cross_stitch", pace=30.0)
+    application = Application(families)
+    optimizer = make_optimizer(
+        {"name": "sgd", "lr": 0.0, "weight_decay": 0.0, "momentum": 0, "nesterov": False}, application.groups()
+    )
+    before = {name: weight.detach().clone() for name, weight in families.module.named_parameters()}
+    for weight in families.module.parameters():
+        weight.grad = torch.ones_like(weight)
+    set_rate(optimizer, 0.01, lambda part: application.rate(part, 0))
+    optimizer.step()
+    for name, weight in families.module.named_parameters():
+        moved = before[name] - weight
+        torch.testing.assert_close(moved, torch.full_like(moved, 0.3 if name.endswith(".alpha") else 0.01))
+    assert [group["part"] for group in Application(families_of("cross_stitch", pace=1.0)).groups()] == ["rest"]
+
+
 def test_a_cascade_shows_a_head_what_another_says() -> None:
     families = families_of("cascade")
     low, high = (parts.learner.network for parts in families.each.values())
     x = torch.rand(4, 1, dtype=torch.float64)
     features = high.backbone(x)
-    torch.testing.assert_close(features[:, 8:], low(x, True))
+    torch.testing.assert_close(features[:, 8:], low(x, True) @ high.backbone.labels)  # numbers, as they are
     torch.testing.assert_close(features[:, :8], low.backbone(x))
     assert low.head is not None
     slopes = torch.autograd.grad(high(x, True).sum(), list(low.head.parameters()))
     assert slopes[0].any()
+
+
+def test_a_cascade_tells_the_labels_by_their_probabilities() -> None:
+    """The outputs themselves are linear in the features, so that a linear head would learn nothing of them."""
+    network = Network(a_backbone(VECTOR), nn.Linear(6, 3), "running")
+    several = SeveralClasses("several", 3)
+    x = inputs(VECTOR)
+    for family in (Classification("one", 3), LabelledClasses("labelled", 3), Tagging("tags", "abc"), several):
+        below = SimpleNamespace(network=network, family=family)
+        fed = pattern("cascade", feeds={"high": "low"}).joined("high", a_backbone(VECTOR), {"low": below})  # type: ignore[dict-item]
+        outputs, told = network(x, True), fed(x)[:, 6:]
+        expected = outputs.sigmoid() if family is several else outputs.softmax(-1)
+        torch.testing.assert_close(told, expected @ fed.labels)
+        assert fed.features == 6 + 32
 
 
 @pytest.mark.parametrize("feeds", [{"low": "high"}, {"high": "lower"}, {"higher": "low"}])
@@ -222,9 +273,9 @@ def test_a_cascade_against_the_order_is_refused(feeds: dict[str, str]) -> None:
 def test_a_cascade_needs_a_head_with_outputs() -> None:
     cascade = pattern("cascade")
     found = cascade.backbones({"low": VECTOR, "high": VECTOR}, lambda _: a_backbone(VECTOR))
-    headless = Network(found["low"], None, "running")
+    headless = SimpleNamespace(network=Network(found["low"], None, "running"))
     with pytest.raises(UsageError, match="the family low has no linear head whose outputs high could see"):
-        cascade.joined("high", found["high"], {"low": headless})
+        cascade.joined("high", found["high"], {"low": headless})  # type: ignore[dict-item]
 
 
 def test_groups_have_nothing_in_common() -> None:
