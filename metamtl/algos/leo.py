@@ -4,8 +4,9 @@ Rusu, Rao, Sygnowski, Vinyals, Pascanu, Osindero & Hadsell (2019), Meta-Learning
 ICLR, algorithm 1. A relation network over pairs of support examples gives each class a distribution of codes
 (equations 1 and 2), a decoder turns a code into the class's weights (equations 3 and 4, here their mean alone), and
 gradient steps change the codes, then the weights. The paper works on features of a fixed, pre-trained network; here
-they are learned jointly, and the dropout and the L2 penalty of the paper's search are left out. Codes are drawn in
-training, and the means of their distributions are taken at test.
+they are learned jointly, and the dropout and the L2 penalty of the paper's search are left out. Features have unit
+length: a step's curvature grows with their square, so that rates which serve one network would throw the codes of
+another far off (measured). Codes are drawn in training, and the means of their distributions are taken at test.
 """
 
 from __future__ import annotations
@@ -75,10 +76,11 @@ class LEO(EmbeddingLearner):
 
     def score(self, rule: Tensor, features: Tensor) -> Tensor:
         """Logits [Q, ways]."""
-        return features @ rule.T
+        return F.normalize(features, dim=1) @ rule.T
 
     def solve(self, features: Tensor, labels: Tensor, ways: int, noise: Tensor | None) -> Found:
         """Algorithm 1, lines 5 to 11; `noise` is the key that codes are drawn with."""
+        features = F.normalize(features, dim=1)
         mean, log_deviation = self.encode(features, labels, ways)
         first = mean if noise is None else mean + log_deviation.exp() * normal(noise, mean)
 

@@ -40,7 +40,7 @@ MECHANISMS = {
 LEO_OPTIONS: dict[str, Any] = {
     "code": 8,
     "code_steps": 5,
-    "code_lr": 1.0,
+    "code_lr": 3.0,
     "weight_steps": 5,
     "weight_lr": 0.01,
     "divergence": 1e-3,

@@ -39,7 +39,8 @@ def loss_of(learner: LEO, task: Task) -> Tensor:
 
 def a_support_set(learner: LEO) -> tuple[Tensor, Tensor]:
     task = Blobs((12,)).tasks(1).single()
-    return learner.network.support(task.support.x, head=False).detach(), task.support.labels
+    features = learner.network.support(task.support.x, head=False).detach()
+    return F.normalize(features, dim=1), task.support.labels
 
 
 def test_a_code_is_the_mean_over_all_pairs_with_its_class() -> None:
@@ -67,6 +68,14 @@ def test_its_steps_are_torchs_gradient_descent(part: str) -> None:
     found = learner.fit(features, labels, 5)
     torch.testing.assert_close(found, wanted)
     assert not torch.allclose(found, learner.decoder(start), rtol=1e-3)  # without its steps it decodes otherwise
+
+
+def test_the_length_of_features_has_no_effect() -> None:
+    learner = leo()
+    features, labels = a_support_set(learner)
+    rule = learner.fit(features, labels, 5)
+    torch.testing.assert_close(learner.fit(30 * features, labels, 5), rule)
+    torch.testing.assert_close(learner.score(rule, 30 * features), features @ rule.T)
 
 
 def test_the_outer_loss_has_its_penalties() -> None:
