@@ -23,7 +23,7 @@ from metamtl.backbones.vectorised import is_transformed
 
 _ON: ContextVar[bool] = ContextVar("metamtl_fused", default=False)
 Three = tuple[Tensor, Tensor, Tensor]
-_PARTS = 8  # functions that a kernel is compiled of, at most
+_PARTS = 32  # functions that a kernel is compiled of, at most
 
 
 @cache

@@ -215,11 +215,14 @@ def _rest(height: int, width: int) -> Array:
 
 
 @_compiled
-def _factors(a: float, b: float, d: float, e: float, low: float) -> tuple[float, float, float, float]:
-    """The slopes of a window's output by its four positions: 0 for all but the first of the largest."""
-    none = low * 0
+def _factors(a: float, b: float, d: float, e: float, low: float, one: float) -> tuple[float, float, float, float]:
+    """The slopes of a window's output by its four positions: 0 for all but the first of the largest.
+
+    `one` is of the maps' own precision, as whatever is made of whole numbers would be in float64.
+    """
+    none = one - one
     s, t = b if b > a else a, e if e > d else d
-    factor = none + 1 if (t if t > s else s) > 0 else low
+    factor = one if (t if t > s else s) > 0 else low
     upper, lower = none if t > s else factor, factor if t > s else none
     return none if b > a else upper, upper if b > a else none, none if e > d else lower, lower if e > d else none
 
@@ -241,6 +244,7 @@ def _pooled_map(g: Array, x: Array, line: Line, sides: Sides, by_x: Array, const
     """The same for maps that are pooled."""
     scale, shift, low = line
     height, width = sides
+    one = x.dtype.type(1)
     channels, rest = x.shape[1], _rest(height, width)
     h = np.empty((4, channels), x.dtype)
     across = width // 2
@@ -251,7 +255,9 @@ def _pooled_map(g: Array, x: Array, line: Line, sides: Sides, by_x: Array, const
             q = p + width
             for c in range(channels):
                 u, w, slope = scale[c], shift[c], scale[c] * g[place, c]
-                a, b, d, e = _factors(u * x[p, c] + w, u * x[p + 1, c] + w, u * x[q, c] + w, u * x[q + 1, c] + w, low)
+                a, b, d, e = _factors(
+                    u * x[p, c] + w, u * x[p + 1, c] + w, u * x[q, c] + w, u * x[q + 1, c] + w, low, one
+                )
                 h[0, c], h[1, c], h[2, c], h[3, c] = a * slope, b * slope, d * slope, e * slope
             for k in range(4):
                 p = first + 2 * column + k % 2 + k // 2 * width
@@ -268,7 +274,7 @@ def _two_maps(v: Array, g: Array, x: Array, line: Line, of_h: Array, of_x: Array
     """Fills the gradients of g and of x [P, C] by their coefficients of every channel."""
     scale, shift, low = line
     count, channels = x.shape
-    one = low * 0 + 1
+    one = x.dtype.type(1)
     for p in range(count):
         for c in range(channels):
             a, b = v[p, c], x[p, c]
@@ -284,6 +290,7 @@ def _pooled_two_maps(
     """The same for maps that are pooled."""
     scale, shift, low = line
     height, width = sides
+    one = x.dtype.type(1)
     channels, rest = x.shape[1], _rest(height, width)
     h = np.empty((4, channels), x.dtype)
     across = width // 2
@@ -294,7 +301,9 @@ def _pooled_two_maps(
             q = p + width
             for c in range(channels):
                 u, w, slope = scale[c], shift[c], of_x[1, c] * g[place, c]
-                a, b, d, e = _factors(u * x[p, c] + w, u * x[p + 1, c] + w, u * x[q, c] + w, u * x[q + 1, c] + w, low)
+                a, b, d, e = _factors(
+                    u * x[p, c] + w, u * x[p + 1, c] + w, u * x[q, c] + w, u * x[q + 1, c] + w, low, one
+                )
                 h[0, c], h[1, c], h[2, c], h[3, c] = a * slope, b * slope, d * slope, e * slope
                 # of the one position that has a factor
                 along_v = (a * v[p, c] + b * v[p + 1, c]) + (d * v[q, c] + e * v[q + 1, c])
@@ -378,6 +387,7 @@ def _pooled_sums(g: Array, x: Array, mean: Array, line: Line, sides: Sides, tota
     """The same for maps that are pooled."""
     scale, shift, low = line
     height, width = sides
+    one = x.dtype.type(1)
     channels = x.shape[1]
     ones, twos = np.empty(channels, x.dtype), np.empty(channels, x.dtype)
     total[:], total_z[:] = 0, 0
@@ -393,7 +403,7 @@ def _pooled_sums(g: Array, x: Array, mean: Array, line: Line, sides: Sides, tota
                 for c in range(channels):
                     i, j, k, m = x[p, c], x[p + 1, c], x[q, c], x[q + 1, c]
                     u, w, h = scale[c], shift[c], g[place, c]
-                    a, b, d, e = _factors(u * i + w, u * j + w, u * k + w, u * m + w, low)
+                    a, b, d, e = _factors(u * i + w, u * j + w, u * k + w, u * m + w, low, one)
                     ones[c] += h * ((a + b) + (d + e))
                     i, j, k, m = i - mean[c], j - mean[c], k - mean[c], m - mean[c]
                     twos[c] += h * ((a * i + b * j) + (d * k + e * m))
@@ -439,6 +449,7 @@ def _pooled_sums_of_three(v: Array, g: Array, x: Array, mean: Array, line: Line,
     """The same for maps that are pooled."""
     scale, shift, low = line
     height, width = sides
+    one = x.dtype.type(1)
     channels, rest = x.shape[1], _rest(height, width)
     ones, twos, threes = np.empty(channels, x.dtype), np.empty(channels, x.dtype), np.empty(channels, x.dtype)
     sums[:] = 0
@@ -455,7 +466,7 @@ def _pooled_sums_of_three(v: Array, g: Array, x: Array, mean: Array, line: Line,
                     i, j, k, m = x[p, c], x[p + 1, c], x[q, c], x[q + 1, c]
                     vi, vj, vk, vm = v[p, c], v[p + 1, c], v[q, c], v[q + 1, c]
                     u, w = scale[c], shift[c]
-                    a, b, d, e = _factors(u * i + w, u * j + w, u * k + w, u * m + w, low)
+                    a, b, d, e = _factors(u * i + w, u * j + w, u * k + w, u * m + w, low, one)
                     threes[c] += g[place, c] * ((a * vi + b * vj) + (d * vk + e * vm))
                     i, j, k, m = i - mean[c], j - mean[c], k - mean[c], m - mean[c]
                     ones[c] += (vi + vj) + (vk + vm)

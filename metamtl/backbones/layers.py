@@ -23,8 +23,9 @@ class Layers(nn.Sequential):
         layers, at = list(self), 0
         while at < len(layers):
             layer, (tail, length) = layers[at], tail_of(layers[at + 1 :])
+            together = layers[at : at + 1 + length]
             at += 1
-            if length and fused.on() and type(layer) is BatchNorm and not layer._forward_hooks:
+            if length and fused.on() and type(layer) is BatchNorm and not any(map(_is_hooked, together)):
                 x, at = layer(x, tail), at + length
             else:
                 x = layer(x)
@@ -42,6 +43,12 @@ def tail_of(layers: Sequence[nn.Module]) -> tuple[Tail, int]:
     elif type(rectifier) is nn.LeakyReLU and 0 < rectifier.negative_slope < 1:
         low, count = rectifier.negative_slope, count + 1
     return Tail(pool, low), count
+
+
+def _is_hooked(layer: nn.Module) -> bool:
+    """Whether somebody looks at, or changes, what goes in or out of it."""
+    of_forward = layer._forward_hooks, layer._forward_pre_hooks
+    return any((*of_forward, layer._backward_hooks, layer._backward_pre_hooks))
 
 
 def _halves(layer: nn.Module) -> bool:

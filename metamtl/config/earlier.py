@@ -35,6 +35,7 @@ def completed(settings: Mapping[str, Any], library: Library | None = None) -> di
         "eval": "default",
         "backbone": settings["backbone"]["name"],
         "algo": settings["algo"]["name"],
+        **({"sharing": settings["sharing"]["name"]} if "name" in settings.get("sharing", {}) else {}),
     }
     found = dict(settings)
     added: dict[str, Any] = {

@@ -81,7 +81,7 @@ def load(run: RunFolder) -> tuple[dict[str, Any] | None, list[str]]:
 
 def restore(content: dict[str, Any], module: nn.Module, state: State) -> None:
     """Puts a checkpoint's content in place."""
-    module.load_state_dict(content["learner"])
+    _give(module, content["learner"])
     state.optimizer.load_state_dict(content["optimizer"])
     state.ema = None if content["ema"] is None else _like_weights(content["ema"], module)
 
@@ -94,8 +94,18 @@ def save_best(run: RunFolder, module: nn.Module, step: int) -> None:
 def load_best(run: RunFolder, module: nn.Module, step: int | None = None) -> list[str]:
     """Gives a learner its best weights, those of `step` where it is given; returns sentences about damaged files."""
     found = checkpoints.load(run.checkpoints, "best", step)
-    module.load_state_dict(_from_bytes(found.payload)["learner"])
+    _give(module, _from_bytes(found.payload)["learner"])
     return found.notes
+
+
+def _give(module: nn.Module, weights: dict[str, Tensor]) -> None:
+    try:
+        module.load_state_dict(weights)
+    except RuntimeError as error:
+        raise MetamtlError(
+            "The run was begun by another version of metamtl, in which this learner had other weights: resume and "
+            "evaluate it by that one, or train anew."
+        ) from error
 
 
 def learner_of(payload: bytes) -> dict[str, Tensor]:

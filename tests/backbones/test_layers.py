@@ -72,7 +72,11 @@ def hooked(layer: BatchNorm) -> None:
     layer.register_forward_hook(lambda module, inputs, y: y - 1)
 
 
-@pytest.mark.parametrize("change", [None, given, traced, hooked])
+def hooked_before(layer: BatchNorm) -> None:
+    layer.register_forward_pre_hook(lambda module, inputs: (2 * inputs[0],))
+
+
+@pytest.mark.parametrize("change", [None, given, traced, hooked, hooked_before])
 def test_the_step_gives_what_the_layers_give(change: object, tails: list[Tail]) -> None:
     layers = block()
     if callable(change):
@@ -85,8 +89,18 @@ def test_the_step_gives_what_the_layers_give(change: object, tails: list[Tail]) 
     with fused.fused(True):
         together = layers(x)
         found = torch.autograd.grad(together.pow(2).sum(), [x, *layers.parameters()])
-    assert tails[1:] == [Tail() if change is hooked else Tail(pool=2, low=0.3)]
+    assert tails[1:] == [Tail() if change in (hooked, hooked_before) else Tail(pool=2, low=0.3)]
     torch.testing.assert_close([together, *found], [apart, *wanted], rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("number", [2, 3])
+def test_hooks_of_what_follows_are_called(number: int) -> None:
+    layers = block()
+    layers[number].register_forward_hook(lambda module, inputs, y: y + 7)
+    x = torch.randn(3, 2, 7, 6, dtype=torch.float64)
+    apart = layers(x)
+    with fused.fused(True):
+        torch.testing.assert_close(layers(x), apart)
 
 
 def test_other_norms_are_called_by_themselves() -> None:

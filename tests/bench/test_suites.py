@@ -64,6 +64,7 @@ def test_the_plain_test_meets_the_same_episodes(source: ClassSource, monkeypatch
     assert torch.equal(cached, plain) and 0 < plain.mean() < 1
 
 
+@pytest.mark.slow
 def test_memory_is_that_of_the_step() -> None:
     wide = WAVES.overrides[:-2]  # the largest weight has 1500 x 1500 floats: 9 MB, as has its gradient
     shape = shapes_of([], [*wide, "backbone.hidden=[1500,1500]", "trainer.meta_batch=1"])[0]

@@ -50,6 +50,7 @@ if len(sys.argv) > 2:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="limits memory as Linux does")
+@pytest.mark.slow
 def test_a_set_larger_than_memory_is_drawn_from(tmp_path: Path) -> None:
     words = [sys.executable, "-c", BEYOND_MEMORY, str(tmp_path)]
     done = subprocess.run(words, capture_output=True, text=True, check=False)

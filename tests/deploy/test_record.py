@@ -57,6 +57,12 @@ def test_a_model_of_an_earlier_version_takes_the_defaults_of_keys_that_came_late
     build_for_use(older, INPUTS, "cpu")
 
 
+def test_a_pattern_of_sharing_takes_the_defaults_of_keys_that_came_later() -> None:
+    settings = dict(made_model("protonet").parts.config)
+    old = {**settings, "sharing": {"name": "cascade", "feeds": {"slots": "intent"}}}
+    assert completed(old)["sharing"] == {"name": "cascade", "feeds": {"slots": "intent"}, "embedding": 32}
+
+
 def test_a_model_of_a_run_by_compiled_kernels_does_not_ask_for_them(monkeypatch: pytest.MonkeyPatch) -> None:
     def asked() -> bool:
         raise AssertionError("numba is asked for")

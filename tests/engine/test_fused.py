@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from metamtl.backbones import fused
+from metamtl.backbones.tail import Tail
 from metamtl.engine.plan import How, Memory, Plan, fuses, resumed_plan
 from metamtl.errors import UsageError
 from tests.engine.made import (
@@ -35,18 +36,19 @@ from tests.engine.made import (
 from tests.engine.plain import Plain
 
 CPU = torch.device("cpu")
+FOLLOWED = {POOLED.name: Tail(pool=2, low=0.0), STRIDED.name: Tail(low=0.0), RESIDUAL.name: Tail(low=0.1)}
 needs_numba = pytest.mark.skipif(not fused.available(), reason="numba is not installed")
 
 
 @pytest.fixture
-def calls(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
-    """Whether kernels have taken place, at every call of one."""
-    found: list[bool] = []
+def calls(monkeypatch: pytest.MonkeyPatch) -> list[Tail]:
+    """What followed the normalisation, at every call of a kernel."""
+    found: list[Tail] = []
     for name in ("normalise", "normalise_gradient", "normalise_second"):
         own = getattr(fused, name)
 
         def counted(*given: Any, _own: Any = own, **named: Any) -> Any:
-            found.append(True)
+            found.append(named["tail"])
             return _own(*given, **named)
 
         monkeypatch.setattr(fused, name, counted)
@@ -69,14 +71,14 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
     ids=lambda part: getattr(part, "name", part),
 )
 def test_kernels_and_a_plain_loop_agree(
-    method: Method, backbone: Backbone, norm: str, how: How, workers: int, memory: Memory, calls: list[bool]
+    method: Method, backbone: Backbone, norm: str, how: How, workers: int, memory: Memory, calls: list[Tail]
 ) -> None:
     learner, batch = learner_of(method, backbone, norm), batch_of(backbone.shape, tasks=5)
     weights = dict(learner.network.named_parameters())
     wanted = Plain(method, backbone, norm).meta_gradient(weights, batch)
     engine = engine_of(learner, how, workers=workers, memory=memory, fused=True)
     found = meta_gradient(engine, batch)
-    assert calls
+    assert FOLLOWED[backbone.name] in calls
     assert_close(found, {f"network.{name}": g for name, g in wanted.items()})
     figures, others = engine.evaluate([batch]), engine_of(learner, "loop").evaluate([batch])
     torch.testing.assert_close(figures["loss"], others["loss"], rtol=1e-12, atol=1e-14)

@@ -30,6 +30,7 @@ print(sum(others))
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other allocators are left as they are")
+@pytest.mark.slow
 def test_a_workers_blocks_are_not_taken_again_page_by_page() -> None:
     def pages(how: str) -> int:
         done = subprocess.run([sys.executable, "-c", COUNT, how], capture_output=True, text=True, check=True)

@@ -44,6 +44,7 @@ def _second_run_trains(folder: Path) -> bool:
     return any(step_of(run) >= 4 for run in folder.glob("outputs/*/1"))
 
 
+@pytest.mark.slow
 def test_a_multirun_that_was_stopped_ends_as_an_unbroken_one(tmp_path: Path) -> None:
     ended(command(*WORDS), tmp_path / "whole")
     unbroken = only_multirun(tmp_path / "whole")
