@@ -1,6 +1,6 @@
 """Cascade: one backbone, and heads that see what the head of another family says.
 
-Hashimoto et al. (2017), A Joint Many-Task Model, EMNLP, section 2.2: a task higher up is given the embeddings of the
+Hashimoto et al. (2017), A Joint Many-Task Model, EMNLP: a task higher up is given the embeddings of the
 labels of one below, weighted by their probabilities. Here its head sees the backbone's features and those embeddings
 side by side, and its gradient reaches the head below. (The head's outputs themselves, which are linear in the features,
 would tell a linear head nothing; numbers are embedded as they are.)

@@ -2,7 +2,7 @@
 
 Misra et al. (2016), Cross-Stitch Networks for Multi-task Learning, CVPR, equation 1, for each channel: what family i
 goes on with is sum_j alpha_ij h_j, at first `own` of its own and equal parts of the others. The units learn at a rate
-of their own (section 5.1). An example is run through the columns of all families, so that a pass costs as many.
+of their own. An example is run through the columns of all families, so that a pass costs as many.
 """
 
 from __future__ import annotations
