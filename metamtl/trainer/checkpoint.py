@@ -102,9 +102,10 @@ def _give(module: nn.Module, weights: dict[str, Tensor]) -> None:
     try:
         module.load_state_dict(weights)
     except RuntimeError as error:
+        first = str(error).partition("\n")[2].partition("\n")[0].strip().rstrip(".")
         raise MetamtlError(
-            "The run was begun by another version of metamtl, in which this learner had other weights: resume and "
-            "evaluate it by that one, or train anew."
+            f"The weights of the run are not those of the learner that its config makes ({first}): config.yaml was "
+            "changed, or the run was begun by another version of metamtl, which is then the one to go on with."
         ) from error
 
 
