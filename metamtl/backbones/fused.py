@@ -51,13 +51,12 @@ def on() -> bool:
 
     Compilers and recordings, and functions that a learner transforms by torch.func itself, cannot see into them.
     """
-    seen = torch.compiler.is_compiling() or torch._C._len_torch_dispatch_stack() > 0
-    return _ON.get() and not seen and not is_transformed()
+    return _on_unseen() and not is_transformed()
 
 
 def serves(*maps: Tensor) -> bool:
     """Whether the kernels are on, and made for these maps [T, N, C, H, W]: dense, the channels last, float32 or 64."""
-    if not _ON.get() or torch.compiler.is_compiling() or torch._C._len_torch_dispatch_stack():
+    if not _on_unseen():
         return False
     dtype = maps[0].dtype
     return dtype in (torch.float32, torch.float64) and all(map(_is_dense, maps)) and len({m.dtype for m in maps}) == 1
@@ -87,6 +86,10 @@ def normalise_second(slopes: Three, g: Tensor, x: Tensor, *given: Tensor, tail: 
     found = _empty_maps(x, *g.shape[3:]), _empty_maps(x, *x.shape[3:]), _empty_rows(x)
     _fill(_kernels().second, *map(_array, (*slopes, g, x, *given)), *_of(tail, x), *map(_array, found))
     return found
+
+
+def _on_unseen() -> bool:
+    return _ON.get() and not torch.compiler.is_compiling() and not torch._C._len_torch_dispatch_stack()
 
 
 def _fill(kernel: Callable[..., None], *given: Any) -> None:

@@ -27,7 +27,7 @@ import numpy as np
 Kernel = TypeVar("Kernel", bound=Callable[..., Any])
 Array = np.ndarray[Any, Any]
 Line = tuple[Array, Array, float]  # scale and shift [C] by which x is normalised, and `low`
-Sides = tuple[int, int]  # height and width
+Windows = tuple[Array, Array, int]  # what `_windows` gives
 
 ROWS = 64  # positions summed in the maps' own precision
 
@@ -57,13 +57,13 @@ def normalise(
     tasks, count, channels = x.shape
     found, squares = np.empty(channels, np.float64), np.empty(channels, np.float64)
     scale, shift = np.empty(channels, x.dtype), np.empty(channels, x.dtype)
-    line, sides = (scale, shift, low), (height, width)
+    line, windows = (scale, shift, low), _windows(count, pool, height, width)
     for task in range(tasks):
         _moments(x[task], found, squares)
         for c in range(channels):
             mean[task, c], r[task, c] = found[c], 1 / np.sqrt(squares[c] / count + epsilon)
         _line(weight[task], bias[task], mean[task], r[task], scale, shift)
-        _outputs(x[task], line, pool, sides, y[task])
+        _outputs(x[task], line, pool, windows, y[task])
 
 
 @_compiled
@@ -90,13 +90,13 @@ def gradient(
     total, total_z = np.empty(channels, np.float64), np.empty(channels, np.float64)
     scale, shift = np.empty(channels, x.dtype), np.empty(channels, x.dtype)
     by_x, constant = np.empty(channels, x.dtype), np.empty(channels, x.dtype)
-    line, sides = (scale, shift, low), (height, width)
+    line, windows = (scale, shift, low), _windows(count, pool, height, width)
     for task in range(tasks):
         _line(weight[task], bias[task], mean[task], r[task], scale, shift)
         if pool == 1:
             _sums(g[task], x[task], mean[task], line, total, total_z)
         else:
-            _pooled_sums(g[task], x[task], mean[task], line, sides, total, total_z)
+            _pooled_sums(g[task], x[task], mean[task], line, windows, total, total_z)
         for c in range(channels):
             by_h, inverse = np.float64(weight[task, c]) * r[task, c], np.float64(r[task, c])
             hz_sum[task, c], h_sum[task, c] = total_z[c] * inverse, total[c]
@@ -105,7 +105,7 @@ def gradient(
         if pool == 1:
             _one_map(g[task], x[task], line, by_x, constant, on_x[task])
         else:
-            _pooled_map(g[task], x[task], line, sides, by_x, constant, on_x[task])
+            _pooled_map(g[task], x[task], line, windows, by_x, constant, on_x[task])
 
 
 @_compiled
@@ -137,13 +137,13 @@ def second(
     sums = np.empty((3, channels), np.float64)
     scale, shift = np.empty(channels, x.dtype), np.empty(channels, x.dtype)
     of_h, of_x = np.empty((2, channels), x.dtype), np.empty((4, channels), x.dtype)
-    line, sides = (scale, shift, low), (height, width)
+    line, windows = (scale, shift, low), _windows(count, pool, height, width)
     for task in range(tasks):
         _line(weight[task], bias[task], mean[task], r[task], scale, shift)
         if pool == 1:
             _sums_of_three(v[task], g[task], x[task], mean[task], line, sums)
         else:
-            _pooled_sums_of_three(v[task], g[task], x[task], mean[task], line, sides, sums)
+            _pooled_sums_of_three(v[task], g[task], x[task], mean[task], line, windows, sums)
         for c in range(channels):
             w, inverse, centre = np.float64(weight[task, c]), np.float64(r[task, c]), np.float64(mean[task, c])
             hz, by_bias, by_weight = np.float64(hz_sum[task, c]), np.float64(v_bias[task, c]), v_weight[task, c]
@@ -162,7 +162,7 @@ def second(
             _two_maps(v[task], g[task], x[task], line, of_h, of_x, on_g[task], on_x[task])
         else:
             given = v[task], g[task], x[task]
-            _pooled_two_maps(*given, line, sides, of_h, of_x, on_g[task], on_x[task])
+            _pooled_two_maps(*given, line, windows, of_h, of_x, on_g[task], on_x[task])
 
 
 @_compiled
@@ -174,10 +174,10 @@ def _line(weight: Array, bias: Array, mean: Array, r: Array, scale: Array, shift
 
 
 @_compiled
-def _outputs(x: Array, line: Line, pool: int, sides: Sides, y: Array) -> None:
+def _outputs(x: Array, line: Line, pool: int, windows: Windows, y: Array) -> None:
     """Fills y [P', C] from x [P, C]."""
     scale, shift, low = line
-    height, width = sides
+    firsts, _, width = windows
     count, channels = x.shape
     if pool == 1:
         for p in range(count):
@@ -185,41 +185,47 @@ def _outputs(x: Array, line: Line, pool: int, sides: Sides, y: Array) -> None:
                 t = scale[c] * x[p, c] + shift[c]
                 y[p, c] = t if t > 0 else low * t
         return
-    across = width // 2
-    for row in range(len(y) // across if across else 0):
-        first = _corner(row, height, width)
-        for column in range(across):
-            place, p = row * across + column, first + 2 * column
-            q = p + width
-            for c in range(channels):
-                a, b = scale[c] * x[p, c] + shift[c], scale[c] * x[p + 1, c] + shift[c]
-                d, e = scale[c] * x[q, c] + shift[c], scale[c] * x[q + 1, c] + shift[c]
-                s, t = b if b > a else a, e if e > d else d
-                t = t if t > s else s
-                y[place, c] = t if t > 0 else low * t
+    for place in range(len(y)):
+        p = firsts[place]
+        q = p + width
+        for c in range(channels):
+            a, b = scale[c] * x[p, c] + shift[c], scale[c] * x[p + 1, c] + shift[c]
+            d, e = scale[c] * x[q, c] + shift[c], scale[c] * x[q + 1, c] + shift[c]
+            s, t = b if b > a else a, e if e > d else d
+            t = t if t > s else s
+            y[place, c] = t if t > 0 else low * t
 
 
 @_compiled
-def _corner(row: int, height: int, width: int) -> int:
-    """The position with which a row of windows begins."""
-    half = height // 2
-    return (row // half * height + row % half * 2) * width
+def _windows(count: int, pool: int, height: int, width: int) -> tuple[Array, Array, int]:
+    """The position that each window begins with, those of each picture that are in no window, and the width."""
+    pictures, down, across = (count // (height * width) if pool > 1 else 0), height // 2, width // 2
+    firsts = np.empty(pictures * down * across, np.int64)
+    rest = np.empty((pictures, height * width - 4 * down * across), np.int64)
+    place = 0
+    for picture in range(pictures):
+        left = 0
+        for i in range(height):
+            for j in range(width):
+                p = (picture * height + i) * width + j
+                if i >= 2 * down or j >= 2 * across:
+                    rest[picture, left] = p
+                    left += 1
+                elif i % 2 == 0 and j % 2 == 0:
+                    firsts[place] = p
+                    place += 1
+    return firsts, rest, width
 
 
 @_compiled
-def _rest(height: int, width: int) -> Array:
-    """The positions of a picture that are in no window."""
-    inside = np.zeros((height, width), np.bool_)
-    inside[: height // 2 * 2, : width // 2 * 2] = True
-    return np.flatnonzero(~inside)
-
-
-@_compiled
-def _factors(a: float, b: float, d: float, e: float, low: float, one: float) -> tuple[float, float, float, float]:
+def _factors(x: Array, p: int, q: int, c: int, line: Line, one: float) -> tuple[float, float, float, float]:
     """The slopes of a window's output by its four positions: 0 for all but the first of the largest.
 
-    `one` is of the maps' own precision, as whatever is made of whole numbers would be in float64.
+    `p` and `q` begin its rows. `one` is of the maps' own precision, as what is made of whole numbers would be float64.
     """
+    scale, shift, low = line
+    a, b = scale[c] * x[p, c] + shift[c], scale[c] * x[p + 1, c] + shift[c]
+    d, e = scale[c] * x[q, c] + shift[c], scale[c] * x[q + 1, c] + shift[c]
     none = one - one
     s, t = b if b > a else a, e if e > d else d
     factor = one if (t if t > s else s) > 0 else low
@@ -240,33 +246,27 @@ def _one_map(g: Array, x: Array, line: Line, by_x: Array, constant: Array, on_x:
 
 
 @_compiled
-def _pooled_map(g: Array, x: Array, line: Line, sides: Sides, by_x: Array, constant: Array, on_x: Array) -> None:
+def _pooled_map(g: Array, x: Array, line: Line, windows: Windows, by_x: Array, constant: Array, on_x: Array) -> None:
     """The same for maps that are pooled."""
-    scale, shift, low = line
-    height, width = sides
+    scale = line[0]
+    firsts, rest, width = windows
     one = x.dtype.type(1)
-    channels, rest = x.shape[1], _rest(height, width)
+    channels = x.shape[1]
     h = np.empty((4, channels), x.dtype)
-    across = width // 2
-    for row in range(len(g) // across if across else 0):
-        first = _corner(row, height, width)
-        for column in range(across):
-            place, p = row * across + column, first + 2 * column
-            q = p + width
+    for place in range(len(g)):
+        p = firsts[place]
+        q = p + width
+        for c in range(channels):
+            slope = scale[c] * g[place, c]
+            a, b, d, e = _factors(x, p, q, c, line, one)
+            h[0, c], h[1, c], h[2, c], h[3, c] = a * slope, b * slope, d * slope, e * slope
+        for k in range(4):
+            p = firsts[place] + k % 2 + k // 2 * width
             for c in range(channels):
-                u, w, slope = scale[c], shift[c], scale[c] * g[place, c]
-                a, b, d, e = _factors(
-                    u * x[p, c] + w, u * x[p + 1, c] + w, u * x[q, c] + w, u * x[q + 1, c] + w, low, one
-                )
-                h[0, c], h[1, c], h[2, c], h[3, c] = a * slope, b * slope, d * slope, e * slope
-            for k in range(4):
-                p = first + 2 * column + k % 2 + k // 2 * width
-                for c in range(channels):
-                    on_x[p, c] = h[k, c] + (by_x[c] * x[p, c] + constant[c])
-    for picture in range(0, len(x), height * width):
-        for p in picture + rest:
-            for c in range(channels):
-                on_x[p, c] = by_x[c] * x[p, c] + constant[c]
+                on_x[p, c] = h[k, c] + (by_x[c] * x[p, c] + constant[c])
+    for p in rest.flat:
+        for c in range(channels):
+            on_x[p, c] = by_x[c] * x[p, c] + constant[c]
 
 
 @_compiled
@@ -285,38 +285,32 @@ def _two_maps(v: Array, g: Array, x: Array, line: Line, of_h: Array, of_x: Array
 
 @_compiled
 def _pooled_two_maps(
-    v: Array, g: Array, x: Array, line: Line, sides: Sides, of_h: Array, of_x: Array, on_g: Array, on_x: Array
+    v: Array, g: Array, x: Array, line: Line, windows: Windows, of_h: Array, of_x: Array, on_g: Array, on_x: Array
 ) -> None:
     """The same for maps that are pooled."""
-    scale, shift, low = line
-    height, width = sides
+    scale = line[0]
+    firsts, rest, width = windows
     one = x.dtype.type(1)
-    channels, rest = x.shape[1], _rest(height, width)
+    channels = x.shape[1]
     h = np.empty((4, channels), x.dtype)
-    across = width // 2
-    for row in range(len(g) // across if across else 0):
-        first = _corner(row, height, width)
-        for column in range(across):
-            place, p = row * across + column, first + 2 * column
-            q = p + width
+    for place in range(len(g)):
+        p = firsts[place]
+        q = p + width
+        for c in range(channels):
+            slope = of_x[1, c] * g[place, c]
+            a, b, d, e = _factors(x, p, q, c, line, one)
+            h[0, c], h[1, c], h[2, c], h[3, c] = a * slope, b * slope, d * slope, e * slope
+            # of the one position that has a factor
+            along_v = (a * v[p, c] + b * v[p + 1, c]) + (d * v[q, c] + e * v[q + 1, c])
+            along_x = (a * x[p, c] + b * x[p + 1, c]) + (d * x[q, c] + e * x[q + 1, c])
+            on_g[place, c] = scale[c] * along_v + (of_h[0, c] * along_x + ((a + b) + (d + e)) * of_h[1, c])
+        for k in range(4):
+            p = firsts[place] + k % 2 + k // 2 * width
             for c in range(channels):
-                u, w, slope = scale[c], shift[c], of_x[1, c] * g[place, c]
-                a, b, d, e = _factors(
-                    u * x[p, c] + w, u * x[p + 1, c] + w, u * x[q, c] + w, u * x[q + 1, c] + w, low, one
-                )
-                h[0, c], h[1, c], h[2, c], h[3, c] = a * slope, b * slope, d * slope, e * slope
-                # of the one position that has a factor
-                along_v = (a * v[p, c] + b * v[p + 1, c]) + (d * v[q, c] + e * v[q + 1, c])
-                along_x = (a * x[p, c] + b * x[p + 1, c]) + (d * x[q, c] + e * x[q + 1, c])
-                on_g[place, c] = u * along_v + (of_h[0, c] * along_x + ((a + b) + (d + e)) * of_h[1, c])
-            for k in range(4):
-                p = first + 2 * column + k % 2 + k // 2 * width
-                for c in range(channels):
-                    on_x[p, c] = of_x[0, c] * v[p, c] + (h[k, c] + (of_x[2, c] * x[p, c] + of_x[3, c]))
-    for picture in range(0, len(x), height * width):
-        for p in picture + rest:
-            for c in range(channels):
-                on_x[p, c] = of_x[0, c] * v[p, c] + (of_x[2, c] * x[p, c] + of_x[3, c])
+                on_x[p, c] = of_x[0, c] * v[p, c] + (h[k, c] + (of_x[2, c] * x[p, c] + of_x[3, c]))
+    for p in rest.flat:
+        for c in range(channels):
+            on_x[p, c] = of_x[0, c] * v[p, c] + (of_x[2, c] * x[p, c] + of_x[3, c])
 
 
 @_compiled
@@ -383,30 +377,27 @@ def _sums(g: Array, x: Array, mean: Array, line: Line, total: Array, total_z: Ar
 
 
 @_compiled
-def _pooled_sums(g: Array, x: Array, mean: Array, line: Line, sides: Sides, total: Array, total_z: Array) -> None:
+def _pooled_sums(g: Array, x: Array, mean: Array, line: Line, windows: Windows, total: Array, total_z: Array) -> None:
     """The same for maps that are pooled."""
-    scale, shift, low = line
-    height, width = sides
+    firsts, _, width = windows
     one = x.dtype.type(1)
     channels = x.shape[1]
     ones, twos = np.empty(channels, x.dtype), np.empty(channels, x.dtype)
     total[:], total_z[:] = 0, 0
-    across = width // 2
-    step = max(1, ROWS // max(1, across))
-    for start in range(0, len(g) // max(1, across), step):
+    across = max(1, width // 2)
+    step = max(1, ROWS // across) * across
+    for start in range(0, len(g), step):
         ones[:], twos[:] = 0, 0
-        for row in range(start, min(len(g) // across, start + step)):
-            first = _corner(row, height, width)
-            for column in range(across):
-                place, p = row * across + column, first + 2 * column
-                q = p + width
-                for c in range(channels):
-                    i, j, k, m = x[p, c], x[p + 1, c], x[q, c], x[q + 1, c]
-                    u, w, h = scale[c], shift[c], g[place, c]
-                    a, b, d, e = _factors(u * i + w, u * j + w, u * k + w, u * m + w, low, one)
-                    ones[c] += h * ((a + b) + (d + e))
-                    i, j, k, m = i - mean[c], j - mean[c], k - mean[c], m - mean[c]
-                    twos[c] += h * ((a * i + b * j) + (d * k + e * m))
+        for place in range(start, min(len(g), start + step)):
+            p = firsts[place]
+            q = p + width
+            for c in range(channels):
+                i, j, k, m = x[p, c], x[p + 1, c], x[q, c], x[q + 1, c]
+                h = g[place, c]
+                a, b, d, e = _factors(x, p, q, c, line, one)
+                ones[c] += h * ((a + b) + (d + e))
+                i, j, k, m = i - mean[c], j - mean[c], k - mean[c], m - mean[c]
+                twos[c] += h * ((a * i + b * j) + (d * k + e * m))
         for c in range(channels):
             total[c] += ones[c]
             total_z[c] += twos[c]
@@ -445,39 +436,36 @@ def _sums_of_three(v: Array, g: Array, x: Array, mean: Array, line: Line, sums: 
 
 
 @_compiled
-def _pooled_sums_of_three(v: Array, g: Array, x: Array, mean: Array, line: Line, sides: Sides, sums: Array) -> None:
+def _pooled_sums_of_three(v: Array, g: Array, x: Array, mean: Array, line: Line, windows: Windows, sums: Array) -> None:
     """The same for maps that are pooled."""
-    scale, shift, low = line
-    height, width = sides
+    firsts, rest, width = windows
     one = x.dtype.type(1)
-    channels, rest = x.shape[1], _rest(height, width)
+    channels = x.shape[1]
     ones, twos, threes = np.empty(channels, x.dtype), np.empty(channels, x.dtype), np.empty(channels, x.dtype)
     sums[:] = 0
-    across = width // 2
-    step = max(1, ROWS // max(1, across))
-    for start in range(0, len(g) // max(1, across), step):
+    across = max(1, width // 2)
+    step = max(1, ROWS // across) * across
+    for start in range(0, len(g), step):
         ones[:], twos[:], threes[:] = 0, 0, 0
-        for row in range(start, min(len(g) // across, start + step)):
-            first = _corner(row, height, width)
-            for column in range(across):
-                place, p = row * across + column, first + 2 * column
-                q = p + width
-                for c in range(channels):
-                    i, j, k, m = x[p, c], x[p + 1, c], x[q, c], x[q + 1, c]
-                    vi, vj, vk, vm = v[p, c], v[p + 1, c], v[q, c], v[q + 1, c]
-                    u, w = scale[c], shift[c]
-                    a, b, d, e = _factors(u * i + w, u * j + w, u * k + w, u * m + w, low, one)
-                    threes[c] += g[place, c] * ((a * vi + b * vj) + (d * vk + e * vm))
-                    i, j, k, m = i - mean[c], j - mean[c], k - mean[c], m - mean[c]
-                    ones[c] += (vi + vj) + (vk + vm)
-                    twos[c] += (vi * i + vj * j) + (vk * k + vm * m)
+        for place in range(start, min(len(g), start + step)):
+            p = firsts[place]
+            q = p + width
+            for c in range(channels):
+                i, j, k, m = x[p, c], x[p + 1, c], x[q, c], x[q + 1, c]
+                vi, vj, vk, vm = v[p, c], v[p + 1, c], v[q, c], v[q + 1, c]
+                a, b, d, e = _factors(x, p, q, c, line, one)
+                threes[c] += g[place, c] * ((a * vi + b * vj) + (d * vk + e * vm))
+                i, j, k, m = i - mean[c], j - mean[c], k - mean[c], m - mean[c]
+                ones[c] += (vi + vj) + (vk + vm)
+                twos[c] += (vi * i + vj * j) + (vk * k + vm * m)
         for c in range(channels):
             sums[0, c] += ones[c]
             sums[1, c] += twos[c]
             sums[2, c] += threes[c]
-    for picture in range(0, len(x), height * width):
+    for picture in range(len(rest)):
         ones[:], twos[:] = 0, 0
-        for p in picture + rest:
+        for k in range(rest.shape[1]):
+            p = rest[picture, k]
             for c in range(channels):
                 ones[c] += v[p, c]
                 twos[c] += v[p, c] * (x[p, c] - mean[c])

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from metamtl.backbones import fused
 from metamtl.backbones.norm import BatchNorm
-from metamtl.backbones.tail import Tail
+from metamtl.backbones.tail import NO_TAIL, Tail
 
 
 class Layers(nn.Sequential):
@@ -20,16 +20,20 @@ class Layers(nn.Sequential):
 
     def forward(self, x: Tensor) -> Tensor:
         """What the last layer gives."""
-        layers, at = list(self), 0
+        layers, at, fuses = list(self), 0, fused.on()
         while at < len(layers):
-            layer, (tail, length) = layers[at], tail_of(layers[at + 1 :])
-            together = layers[at : at + 1 + length]
-            at += 1
-            if length and fused.on() and type(layer) is BatchNorm and not any(map(_is_hooked, together)):
-                x, at = layer(x, tail), at + length
-            else:
-                x = layer(x)
+            tail, length = _joined_to(layers[at:]) if fuses else (NO_TAIL, 0)
+            x = layers[at](x, tail) if length else layers[at](x)
+            at += 1 + length
         return x
+
+
+def _joined_to(layers: Sequence[nn.Module]) -> tuple[Tail, int]:
+    """What is done in one step with the first of these layers, and how many layers that are."""
+    if type(layers[0]) is not BatchNorm:
+        return NO_TAIL, 0
+    tail, length = tail_of(layers[1:])
+    return (NO_TAIL, 0) if any(map(_is_hooked, layers[: 1 + length])) else (tail, length)
 
 
 def tail_of(layers: Sequence[nn.Module]) -> tuple[Tail, int]:

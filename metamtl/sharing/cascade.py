@@ -26,13 +26,9 @@ class Fed(Around):
 
     has_maps: ClassVar[bool] = False
 
-    def __init__(self, backbone: nn.Module, below: nn.Module, head: nn.Module, family: Family, embedding: int) -> None:
+    def __init__(self, backbone: nn.Module, below: nn.Module, head: nn.Module, family: Family, labels: Tensor) -> None:
         super().__init__([backbone])
-        self.below, self.head, self.family = below, head, family
-        with torch.no_grad():
-            like = next(head.parameters())
-            labels = head(like.new_zeros(1, int(below.features))).shape[-1]  # type: ignore[arg-type]
-        self.labels = nn.Parameter(torch.randn(labels, embedding).to(like))
+        self.below, self.head, self.family, self.labels = below, head, family, nn.Parameter(labels)
 
     @property
     def features(self) -> int:
@@ -83,4 +79,5 @@ class Cascade(Sharing):
                 f"sharing=cascade: the family {self.feeds[name]} has no linear head whose outputs {name} could see: "
                 "take joint or maml, or sharing=hard."
             )
-        return Fed(backbone, twin(below.backbone), twin(below.head), learner.family, self.embedding)
+        labels = torch.randn(below.head.out_features, self.embedding).to(below.head.weight)
+        return Fed(backbone, twin(below.backbone), twin(below.head), learner.family, labels)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from metamtl.backbones import fused
 from metamtl.backbones.layers import Layers, tail_of
 from metamtl.backbones.norm import BatchNorm, GroupNorm
-from metamtl.backbones.tail import Tail
+from metamtl.backbones.tail import NO_TAIL, Tail
 
 
 @pytest.mark.parametrize(
@@ -52,7 +52,7 @@ def tails(monkeypatch: pytest.MonkeyPatch) -> list[Tail]:
     found: list[Tail] = []
     own = BatchNorm.forward
 
-    def counted(self: BatchNorm, x: Tensor, tail: Tail = Tail()) -> Tensor:  # noqa: B008
+    def counted(self: BatchNorm, x: Tensor, tail: Tail = NO_TAIL) -> Tensor:
         found.append(tail)
         return own(self, x, tail)
 
