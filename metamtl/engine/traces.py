@@ -25,6 +25,7 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from metamtl.data.task import TaskBatch
 from metamtl.engine.graphs import MOST, recording_key, tensors_of, unchanging
 from metamtl.engine.network import Network
+from metamtl.engine.simplify import simplify
 from metamtl.engine.update import Update
 from metamtl.engine.workers import Function
 
@@ -104,7 +105,7 @@ class _Trace:
                 node.replace_all_uses_with(node.args[0])
                 nodes.erase_node(node)
         nodes.eliminate_dead_code()
-        self.run.recompile()
+        simplify(self.run, tensors_of(batch))
 
     def replay(self, batch: TaskBatch) -> Update:
         """The recorded arithmetic on another batch."""
