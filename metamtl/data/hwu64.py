@@ -7,26 +7,19 @@ their words, is for validation.
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import re
 from typing import Any, Literal
 
+from metamtl.data import hwu64_files
 from metamtl.data.examples import ExampleSource
-from metamtl.data.places import folders
-from metamtl.data.sentences import Sentence, file_texts, labelled, tagged
+from metamtl.data.hwu64_files import Request
+from metamtl.data.sentences import Sentence, labelled, tagged
 from metamtl.data.source import DataPaths, Split
 from metamtl.data.tokens import tokeniser, words_of
-from metamtl.errors import MetamtlError
 from metamtl.registry import register
 
 Target = Literal["intent", "scenario", "slots"]
-FILES = {"train": "train.csv", "test": "test.csv"}
-COLUMNS = {"scenario", "intent", "text", "annotated_text"}
-HOW = (
-    "make train.csv and test.csv (columns scenario, intent, text, annotated_text) of a fold of "
-    "https://github.com/xliuhw/NLU-Evaluation-Data and put them into a folder hwu64 there."
-)
 _SLOT = re.compile(r"\[\s*(?P<slot>[^\]:]+?)\s*:\s*(?P<value>[^\]]*?)\s*\]")
 
 
@@ -46,9 +39,9 @@ class HWU64(ExampleSource):
         val_labels: int | None = None,
         root: str | None = None,
     ) -> None:
-        """`root`, instead of paths.data, is the folder that has train.csv and test.csv."""
-        texts = file_texts(folders(paths, "hwu64", root, "hwu64"), "hwu64", FILES, HOW)
-        read = {part: _requests(text, FILES[part], target) for part, text in texts.items()}
+        """`root`, instead of paths.data, is the folder that has the repository, its zip, or train.csv and test.csv."""
+        rows = hwu64_files.read(paths, root)
+        read = {part: [_sentence(row, target) for row in of] for part, of in rows.items()}
         ordered = sorted(read["train"], key=lambda one: hashlib.sha256(" ".join(one.words).lower().encode()).digest())
         held = len(ordered) // 10
         splits: dict[Split, list[Sentence]] = {"train": ordered[held:], "val": ordered[:held], "test": read["test"]}
@@ -72,13 +65,7 @@ def slots_of(annotated: str) -> tuple[list[str], list[str]]:
     return words + rest, tags + ["O"] * len(rest)
 
 
-def _requests(text: str, where: str, target: Target) -> list[Sentence]:
-    rows = csv.DictReader(text.splitlines())
-    if not set(rows.fieldnames or ()) >= COLUMNS:
-        raise MetamtlError(f"{where} does not look like HWU64: it needs the columns {', '.join(sorted(COLUMNS))}.")
-    found = []
-    for row in rows:
-        words, tags = slots_of(row["annotated_text"])
-        label = row["scenario"] if target == "scenario" else f"{row['scenario']}_{row['intent']}"
-        found.append(Sentence(tuple(words), tuple(tags), label))
-    return found
+def _sentence(row: Request, target: Target) -> Sentence:
+    words, tags = slots_of(row.annotated)
+    label = row.scenario if target == "scenario" else f"{row.scenario}_{row.intent}"
+    return Sentence(tuple(words), tuple(tags), label)

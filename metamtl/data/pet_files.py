@@ -1,4 +1,4 @@
-"""The files of the Oxford-IIIT Pet set: photographs, trimaps, and boxes around heads where there are any."""
+"""The files of the Oxford-IIIT Pet set: photographs, lists, trimaps, and boxes around heads where there are any."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,21 +41,25 @@ class Places:
     labels: Path
 
 
-def find(paths: DataPaths) -> Places | None:
-    """The small archive, the folder that has the official `images` and `annotations`, or the official archives."""
+def find(paths: DataPaths, full: bool) -> Places | None:
+    """The small archive, the folder that has the official `images` and `annotations`, or the official archives.
+
+    Where `full`, the small archive, which has three breeds, is passed over.
+    """
     places = folders(paths, "pets", None, "oxford_pets_mini", "oxford-iiit-pet", "oxford_pets", "pets")
-    if (small := first_existing(places, ("oxford_pets_mini.zip",))) is not None:
+    if not full and (small := first_existing(places, ("oxford_pets_mini.zip",))) is not None:
         return Places(small, small)
-    if (inside := first_existing(places, ("labels.csv", "annotations"))) is not None:
+    lists = ("annotations",) if full else ("labels.csv", "annotations")
+    if (inside := first_existing(places, lists)) is not None:
         return Places(inside.parent, inside.parent)
     archives = [first_existing(places, (name,)) for name in MD5]
     return Places(*archives) if all(archives) else None  # type: ignore[arg-type]
 
 
-def find_or_fetch(paths: DataPaths) -> Places:
+def find_or_fetch(paths: DataPaths, full: bool) -> Places:
     """The files of `find`, or else the official archives, downloaded and checked against the published sums."""
     base = downloads(paths) / "oxford-iiit-pet"
-    return find(paths) or Places(
+    return find(paths, full) or Places(
         *(fetch(f"{URL}{n}", base / n, md5=md5, max_bytes=MAX_DOWNLOAD) for n, md5 in MD5.items())
     )
 
@@ -65,6 +70,20 @@ class PetFiles:
     def __init__(self, archive: Archive) -> None:
         self.archive = archive
         self._names = set(archive.names)
+
+    def listed(self, part: Literal["trainval", "test"]) -> list[str]:
+        """The names of the photographs in a published list; MetamtlError where a line is torn.
+
+        A line has a name and the numbers of its class, species and breed.
+        """
+        found = []
+        for number, line in enumerate(self._read(f"{part}.txt").decode("utf-8").splitlines(), 1):
+            columns = line.split()
+            if columns and not line.startswith("#"):
+                if len(columns) != 4:
+                    raise MetamtlError(f"{self.archive.path}: {part}.txt, line {number}: a name and 3 numbers belong.")
+                found.append(columns[0])
+        return found
 
     def photograph(self, name: str, size: int) -> NDArray[np.uint8]:
         """The photograph, [3, size, size]; MetamtlError where it is missing or damaged."""

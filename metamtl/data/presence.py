@@ -14,7 +14,7 @@ from metamtl.data import (
     digit_files,
     fewrel,
     fsdd,
-    hwu64,
+    hwu64_files,
     mini_imagenet,
     omniglot,
     pet_files,
@@ -70,9 +70,10 @@ def _texts(paths: DataPaths) -> Iterator[Presence]:
     """The sets of texts."""
     yield _official(clinc150.FILES, paths)
     yield _official(fewrel.FILES, paths)
+    need = f"data=hwu64 needs its files under {_folder(paths)}: {hwu64_files.HOW}"
+    yield _labelled("hwu64", hwu64_files.find(paths), need)
     for name, file, how in (
         ("snips", "AddToPlaylist/train_AddToPlaylist_full.json", snips.HOW),
-        ("hwu64", "train.csv", hwu64.HOW),
         ("crossner", "politics/train.txt", crossner.HOW),
         ("wnut17", "train.conll", wnut17.HOW),
         ("xsid", "en.valid.conll", xsid.HOW),
@@ -110,7 +111,7 @@ def _digits(domain: str, paths: DataPaths) -> Presence:
 
 
 def _pets(paths: DataPaths) -> Presence:
-    found = pet_files.find(paths)
+    found = pet_files.find(paths, full=False)
     where = () if found is None else (found.photographs,)
     return _files("pets", where, [] if found else [f"{pet_files.URL}{name}" for name in pet_files.MD5], paths)
 

@@ -40,13 +40,13 @@ def file_texts(places: Sequence[Path], option: str, wanted: Mapping[str, str], h
     found: dict[str, str] = {}
     for place in places:
         here = {name: place / path for name, path in wanted.items() if name not in found}
-        found |= {name: _decoded(file.read_bytes()) for name, file in here.items() if file.is_file()}
+        found |= {name: decoded(file.read_bytes()) for name, file in here.items() if file.is_file()}
         for file in sorted(place.glob("*.zip")) if len(found) < len(wanted) else ():
             with opened(file) as archive:
                 for name, path in wanted.items():
                     members = [one for one in archive.names if f"/{one}".endswith(f"/{path}")]
                     if name not in found and members:
-                        found[name] = _decoded(archive.read(min(members, key=len)))
+                        found[name] = decoded(archive.read(min(members, key=len)))
     if missing := [path for name, path in wanted.items() if name not in found]:
         more = f" and {len(missing) - 1} other files" if len(missing) > 1 else ""
         raise UsageError(f"data={option} needs {missing[0]}{more} under paths.data: {how}")
@@ -145,7 +145,8 @@ def _encoded(splits: Splits, tokens: Tokeniser) -> tuple[list[Sentence], Tokens,
     )
 
 
-def _decoded(data: bytes) -> str:
+def decoded(data: bytes) -> str:
+    """Text in UTF-8, or else in Latin-1, in which any bytes are."""
     try:
         return data.decode("utf-8")
     except UnicodeDecodeError:

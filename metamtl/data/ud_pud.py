@@ -16,10 +16,11 @@ from metamtl.data.source import DataPaths, Split
 from metamtl.data.tokens import tokeniser
 from metamtl.registry import register
 
-HOW = (
-    "get LANGUAGE_pud-ud-test.conllu of https://github.com/UniversalDependencies/UD_English-PUD and its like into a "
-    "folder ud_pud there."
+ADDRESSES = tuple(
+    f"https://github.com/UniversalDependencies/UD_{language}-PUD"
+    for language in ("English", "German", "French", "Spanish", "Turkish", "Hindi")
 )
+HOW = f"get LANGUAGE_pud-ud-test.conllu (en, de, fr, es, tr, hi) into a folder ud_pud there, of {', '.join(ADDRESSES)}."
 PARTS_OF_SPEECH = (
     *("ADJ", "ADP", "ADV", "AUX", "CCONJ", "DET", "INTJ", "NOUN", "NUM"),
     *("PART", "PRON", "PROPN", "PUNCT", "SCONJ", "SYM", "VERB", "X", "_"),

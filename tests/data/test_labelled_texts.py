@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 
 from metamtl.data.examples import ExampleSource
 from metamtl.data.hwu64 import HWU64, slots_of
+from metamtl.data.hwu64_files import FOLD
 from metamtl.data.sentences import split_of
 from metamtl.data.sentiment_sentences import SentimentSentences
 from metamtl.data.source import DataPaths, Split
@@ -18,7 +20,7 @@ from metamtl.data.ud_pud import UDPUD
 from metamtl.data.wnut17 import WNUT17
 from metamtl.data.xsid import XSID
 from metamtl.errors import MetamtlError, UsageError
-from tests.data.image_files import real
+from tests.data.image_files import real, zipped
 
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
 Make = Callable[..., ExampleSource]
@@ -70,6 +72,45 @@ def test_requests_are_asked_three_questions(tmp_path: Path) -> None:
     put(tmp_path / "hwu64", {"test.csv": "a,b\n1,2\n"})
     with pytest.raises(MetamtlError, match=r"test\.csv does not look like HWU64: it needs the columns annotated_text"):
         source(HWU64, tmp_path, target="intent")
+
+
+def as_published(tables: dict[str, str]) -> dict[str, str]:
+    """Tables of all intents, `train` and `test`, as in the authors' first fold: one an intent, with semicolons."""
+    files: dict[str, str] = {}
+    for part, folder in (("train", "trainset"), ("test", "testset/csv")):
+        for number, row in enumerate(csv.DictReader(tables[part].splitlines())):
+            file = f"{folder}/{row['scenario']}_{row['intent']}.csv"
+            head = "answerid;scenario;intent;answer_annotation;answer_from_anno;answer_from_user\n"
+            texts = f'"{row["annotated_text"]}";"{row["text"]}";"Said: ""{number}"""'
+            files[file] = files.get(file, head) + f"{number};{row['scenario']};{row['intent']};{texts}\n"
+    return files
+
+
+def test_requests_are_read_as_their_authors_publish_them(tmp_path: Path) -> None:
+    head = "scenario,intent,text,annotated_text\n"
+    alarms = [f"alarm,set,wake me at {n},wake me at [time : {n}]\n" for n in range(20)]
+    songs = [f'play,music,"play; {n}, or none",play; [song : {n}] or none\n' for n in range(20)]
+    tables = {"train": head + "".join(alarms[1:] + songs[1:]), "test": head + alarms[0] + songs[0]}
+    files = as_published(tables)
+    clone = {f"{FOLD}/{name}": text for name, text in files.items()}
+    put(tmp_path / "tables" / "hwu64", {f"{part}.csv": text for part, text in tables.items()})
+    put(tmp_path / "clone" / "NLU-Evaluation-Data", clone)
+    put(tmp_path / "fold" / "hwu64" / "KFold_1", files)
+    packed = {f"NLU-Evaluation-Data-master/{name}": text.encode() for name, text in clone.items()}
+    packed["NLU-Evaluation-Data-master/Collected-Original-Data/train_other.csv"] = b"of something else"
+    zipped(tmp_path / "zip" / "hwu64" / "NLU-Evaluation-Data-master.zip", packed)
+    made = [source(HWU64, tmp_path / one, target="slots") for one in ("tables", "clone", "fold", "zip")]
+    assert counts(made[0]) == [35, 3, 2] and len(files) == 4
+    assert len({one.fingerprint for one in made}) == 1
+    (table,) = (tmp_path / "clone").rglob("trainset/alarm_set.csv")
+    table.write_text("answerid;scenario;intent;answer_annotation\n1;alarm;set\n", encoding="utf-8")
+    with pytest.raises(MetamtlError, match=r"alarm_set\.csv, line 2: fewer columns than the first line has"):
+        source(HWU64, tmp_path / "clone", target="slots")
+    zipped(tmp_path / "other" / "hwu64" / "any.zip", {"a.txt": b""})
+    with pytest.raises(MetamtlError, match=r"any\.zip has neither train\.csv nor CrossValidation"):
+        source(HWU64, tmp_path / "other", target="slots")
+    with pytest.raises(UsageError, match=r"data=hwu64 needs .* git clone --depth 1 https://github\.com/xliuhw"):
+        source(HWU64, put(tmp_path / "none", {"a": ""}), target="slots")
 
 
 def test_languages_share_the_classes_of_english(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Photographs with several labels: the small archive and the official folders, one split, boxes that are missing."""
+"""Photographs with several labels: the small archive and the official ones, their splits, boxes that are missing."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ import pytest
 from PIL import Image
 
 from metamtl.config.compose import compose
-from metamtl.data import pet_files, pets
+from metamtl.data import pet_files, pet_splits
 from metamtl.data.dense import Boxes, Segmentation
 from metamtl.data.labelled import LabelledClasses, family_of
-from metamtl.data.pets import Pets, breed_of, split_names
+from metamtl.data.pet_splits import OFFICIAL, breed_of, three_breeds
+from metamtl.data.pets import Pets
 from metamtl.data.source import DataPaths, Split
 from metamtl.errors import MetamtlError
 from metamtl.runs.result import read_result
@@ -29,13 +30,14 @@ LISTED = {
     "test": {"Bengal": "4", "pug": "2"},
 }
 NAMES = [f"{breed}_{n}" for of in LISTED.values() for breed, numbers in of.items() for n in numbers.split()]
+XML = b"<size><width>40</width><height>30</height></size><xmin>10</xmin><ymin>15</ymin><xmax>30</xmax><ymax>27</ymax>"
 BOXED = [name for name in NAMES if name not in ("Bengal_2", "pug_2")]
 
 
 @pytest.fixture(autouse=True)
 def short_list(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
     if "real" not in request.node.name:
-        monkeypatch.setattr(pets, "published", lambda name: LISTED)
+        monkeypatch.setattr(pet_splits, "published", lambda name: LISTED)
 
 
 def jpg(name: str) -> bytes:
@@ -62,12 +64,9 @@ def mini() -> dict[str, bytes]:
 
 
 def official() -> dict[str, bytes]:
-    xml = (
-        "<size><width>40</width><height>30</height></size><xmin>10</xmin><ymin>15</ymin><xmax>30</xmax><ymax>27</ymax>"
-    )
     files = {f"images/{name}.jpg": jpg(name) for name in [*NAMES]}
     files |= {f"annotations/trimaps/{name}.png": trimap(name) for name in NAMES}
-    return {**files, **{f"annotations/xmls/{name}.xml": xml.encode() for name in BOXED}}
+    return {**files, **{f"annotations/xmls/{name}.xml": XML for name in BOXED}}
 
 
 @pytest.fixture
@@ -100,7 +99,7 @@ def test_all_labels_are_of_the_same_photographs(paths: DataPaths, target: str) -
 
 
 def split_of(name: str) -> str:
-    return next(split for split, names in split_names().items() if name in names)
+    return next(split for split, names in three_breeds().splits.items() if name in names)
 
 
 def test_official_folders_and_the_small_archive_are_one(paths: DataPaths, tmp_path: Path) -> None:
@@ -159,6 +158,76 @@ def test_photographs_that_are_nowhere_are_downloaded_by_their_sums(
             == Pets(paths=paths, target=target, size=16).fingerprint
         )
     assert asked == [(f"{pet_files.URL}{name}", md5) for name, md5 in pet_files.MD5.items()]
+
+
+def all_official(breeds: tuple[str, ...] = ("Bengal", "Sphynx", "pug"), each: int = 20) -> dict[str, bytes]:
+    """As the official archives have them: half of each breed in trainval.txt, and boxes of those but one."""
+    files: dict[str, bytes] = {}
+    lists: dict[str, list[str]] = {"trainval": [], "test": []}
+    for breed in breeds:
+        for number in range(1, each + 1):
+            name, part = f"{breed}_{number}", "trainval" if number % 2 else "test"
+            lists[part].append(f"{name} {breeds.index(breed) + 1} {1 if breed[0].isupper() else 2} 1")
+            files |= {f"images/{name}.jpg": jpg("pug_1"), f"annotations/trimaps/{name}.png": trimap("pug_1")}
+            files[f"annotations/trimaps/._{name}.png"] = b"a Mac's shadow"
+            if part == "trainval" and number != 3:
+                files[f"annotations/xmls/{name}.xml"] = XML
+    files |= {f"annotations/{part}.txt": "\n".join(lines).encode() for part, lines in lists.items()}
+    head = ["#Image CLASS-ID SPECIES BREED ID", "#ID: 1:37 Class ids"]
+    files["annotations/list.txt"] = "\n".join([*head, *lists["trainval"], *lists["test"]]).encode()
+    return {**files, "images/Bengal_99.jpg": b"in no list"}
+
+
+def test_all_breeds_keep_the_published_test_part(tmp_path: Path) -> None:
+    zipped(tmp_path / "data" / "oxford_pets_mini.zip", mini())  # which full passes over
+    unpacked(tmp_path / "data" / "oxford-iiit-pet", all_official())
+    paths = DataPaths(tmp_path / "data", tmp_path / "cache")
+    made = {
+        target: Pets(paths=paths, target=target, full=True, size=16)
+        for target in ("breed", "species", "segmentation", "box")
+    }
+    breed = made["breed"]
+    assert breed.output_names == ("Bengal", "Sphynx", "pug") and breed.facts["split"] == OFFICIAL
+    for target, source in made.items():
+        assert [len(source.items(split)) for split in SPLITS] == [24, 3, 3 if target == "box" else 30]
+        for split in ("train", "val"):  # every question is learnt from the same photographs
+            assert np.array_equal(source.items(split), breed.items(split))
+    tested = [breed.items("test"), made["box"].items("test")]
+    everything = np.concatenate([breed.items("train"), breed.items("val"), *tested])
+    assert sorted(everything) == list(range(60))  # boxes are tested on what nothing else sees
+    assert list(np.bincount(breed.targets(breed.items("val")))) == [1, 1, 1]
+    assert [made["segmentation"].targets(np.array([0])).shape, made["box"].targets(np.array([0])).shape] == [
+        (1, 16, 16),
+        (1, 4),
+    ]
+    known = ~np.isnan(made["box"].targets(np.arange(60))).any(1)
+    assert known.sum() == 27 and not known[breed.items("test")].any()
+
+
+def test_all_breeds_are_not_taken_for_three_of_the_same_archive(tmp_path: Path) -> None:
+    unpacked(tmp_path / "oxford-iiit-pet", {**all_official(), **official()})
+    paths = DataPaths(tmp_path, tmp_path / "cache")
+    made = [Pets(paths=paths, target="segmentation", full=full, size=16) for full in (True, False, True)]
+    assert [sum(len(source.items(split)) for split in SPLITS) for source in made] == [57, 8, 57]
+    assert made[0].fingerprint == made[2].fingerprint
+
+
+def test_all_four_questions_train_together_on_all_breeds(tmp_path: Path) -> None:
+    unpacked(tmp_path / "data" / "oxford-iiit-pet", all_official())
+    small = ["backbone.width=4", "trainer.steps=2", "trainer.batch_size=3", "trainer.threads=1", "trainer.pictures=0"]
+    places = [f"paths.{name}={tmp_path / name}" for name in ("data", "cache", "outputs")]
+    run = train_run(compose(["experiment=multitask/pets", "data.full=true", *small, *places]), ["metamtl", "train"])
+    assert run is not None
+    families = read_result(run)["families"]
+    asked = {"breed": "accuracy", "species": "accuracy", "segmentation": "iou", "box": "iou"}
+    counts = {name: families[name]["test"][metric]["episodes"] for name, metric in asked.items()}
+    assert counts == {"breed": 30, "species": 30, "segmentation": 30, "box": 3}
+
+
+def test_a_torn_list_is_refused(tmp_path: Path) -> None:
+    unpacked(tmp_path / "oxford-iiit-pet", {**all_official(), "annotations/test.txt": b"pug_2 3 2 1\npug_4\n"})
+    with pytest.raises(MetamtlError, match=r"test\.txt, line 2: a name and 3 numbers belong"):
+        Pets(paths=DataPaths(tmp_path, tmp_path / "cache"), target="breed", full=True, size=16)
 
 
 @pytest.mark.parametrize(

@@ -45,7 +45,7 @@ TEXTS = ("snips", "hwu64", "crossner", "wnut17", "xsid", "ud_pud", "sentiment_se
 def test_texts_are_found_as_files_and_as_archives(tmp_path: Path) -> None:
     before = {one.name: one for one in presence(DataPaths(tmp_path, tmp_path / "cache"))}
     assert all(not before[name].present and "https://" in before[name].how for name in TEXTS)
-    for name in ("snips/any.zip", "hwu64/train.csv", "other.zip"):
+    for name in ("snips/any.zip", "hwu64/train.csv", "hwu64/test.csv", "other.zip"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(b"")
     found = {one.name: one for one in presence(DataPaths(tmp_path, tmp_path / "cache"))}
