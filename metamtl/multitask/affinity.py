@@ -1,7 +1,10 @@
 """Affinity weights: families whose steps help the others most weigh most.
 
 lambda = softmax(Z / temperature), with Z_i the moving average of what a step for family i does to the others' losses
-(Fifty et al. 2021, Efficiently Identifying Task Groupings for Multi-Task Learning, NeurIPS, equation 1).
+(Fifty et al. 2021, Efficiently Identifying Task Groupings for Multi-Task Learning, NeurIPS, equation 1). Z is a share
+of the loss that is met, whose unit does not count. The unit of the loss that is stepped for does, as the step is plain
+descent: a longer gradient weighs more until its step overshoots, and then nothing. All losses k times as large go with
+a rate k times as small.
 """
 
 from __future__ import annotations

@@ -4,7 +4,9 @@ Liu, James, Davison & Johns (2022), Auto-Lambda: Disentangling Dynamic Task Rela
 theta' = theta - rate sum_i lambda_i g_i, the slope of the primary families' losses at theta' in lambda_i is
 -rate g_i . grad L(theta'). It is exact here, as theta' is linear in lambda, and needs no finite differences. The step
 looks ahead in the shared weights; the losses at theta' are those of the next update's training examples, as in the
-paper: validation examples stay for selection.
+paper: validation examples stay for selection. The slope is k times as long for a family whose loss is k times as large,
+and all losses k times as large go with a rate k times as small, for slopes k times as long. Adam divides by how long
+slopes are; plain descent does not.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Weightings that look at the angles between the families' gradients: weights from the Gramian G = J J^T [F, F].
 
-Most come from torchjd (Quinton & Rey, 2024, Jacobian Descent for Multi-Objective Optimization). Its aggregators are
-not differentiable, and need not be: they see the outer gradients of a step.
+`pcgrad`, `imtl` and `aligned` are torchjd's (Quinton & Rey, 2024, Jacobian Descent for Multi-Objective Optimization);
+`mgda` and `cagrad` are solved here (docs/architecture.md says why). None is differentiable, and none need be: they see
+the outer gradients of a step.
 """
 
 from __future__ import annotations

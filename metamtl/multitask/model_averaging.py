@@ -3,6 +3,8 @@
 McMahan et al. (2017), Communication-Efficient Learning of Deep Networks from Decentralized Data, AISTATS, algorithm 1,
 with families for clients. The mean displacement over rate x steps is the update's gradient, so that the run's own
 optimiser takes it (Reddi et al. 2021, Adaptive Federated Optimization, ICLR, algorithm 1); one step is equal weights.
+Losses k times as large go with a rate k times as small, for an update k times as long; at one rate it is less than that
+as copies come near their minima, and more where their steps overshoot.
 """
 
 from __future__ import annotations

@@ -6,6 +6,7 @@ import copy
 import io
 import itertools
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 import torch
@@ -196,6 +197,83 @@ def test_the_direction_is_free_of_one_familys_scale(name: str) -> None:
     once, scaled = combined(name, gradients, losses), combined(name, scale[:, None] * gradients, scale * losses)
     cosine = torch.nn.functional.cosine_similarity(once.shared, scaled.shared, dim=0)
     assert cosine == pytest.approx(1, abs=1e-9)
+
+
+def looking_ahead(name: str, units: Sequence[float], rate: float, **options: Any) -> Combined:
+    """The first update of a weighting that steps elsewhere, of bowls whose losses are in these units.
+
+    What it learns starts as much smaller as the units are larger.
+    """
+    bowls, weighting = Bowls(CENTRES, units), weighting_of(name, ["classification"] * 3, rate=rate, **options)
+    for learnt in weighting.parameters():
+        learnt.data = torch.tensor([0.5, 0.3, 0.2]).double() / bowls.steepness
+    weighting.probe = bowls
+    return weighting.combine(*bowls.at(bowls.weights, 0), 0)
+
+
+@pytest.mark.parametrize("name", ["affinity", "model_averaging"])
+def test_the_unit_of_all_losses_is_that_of_one_over_the_rate(name: str) -> None:
+    """Losses 50 times as large, at a 50th of the rate, make 50 times the update, by the same weights."""
+    once, scaled = (looking_ahead(name, [unit] * 3, 0.1 / unit) for unit in (1.0, 50.0))
+    torch.testing.assert_close(scaled.shares, once.shares)
+    torch.testing.assert_close(scaled.shared, 50 * once.shared)
+
+
+@pytest.mark.parametrize(("steepness", "near"), [(0.01, 1.0), (5.0, 0.6), (50.0, 4.4)])
+def test_model_averaging_at_one_rate_is_a_mean_along_the_way(steepness: float, near: float) -> None:
+    """1, 1 - s, (1 - s)^2 of the gradient, with s the rate times the steepness: shorter, until s is beyond 2."""
+    update = looking_ahead("model_averaging", [steepness] * 3, 0.1)
+    there = update.shared.norm() / Bowls(CENTRES, [steepness] * 3).at(torch.zeros(3).double(), 0)[0].mean(0).norm()
+    assert there == pytest.approx(near, rel=0.2)  # the examples of later steps have other minima
+
+
+def test_affinity_is_free_of_the_unit_of_the_loss_that_is_met() -> None:
+    """Where no gradient is longer for it: a share of the loss is taken away, whatever it is told in."""
+    weights, unit = [], torch.tensor([50.0, 1.0, 0.1]).double()
+    for told in (torch.ones(3).double(), unit):
+        bowls, weighting = Bowls(CENTRES, [1.0, 3.0, 0.5]), three("affinity")
+        weighting.probe = lambda change, step, bowls=bowls, told=told: (
+            bowls(change, step)[0],
+            told * bowls(change, step)[1],
+        )
+        gradients, losses = bowls.at(bowls.weights, 0)
+        weights.append(weighting.combine(gradients, told * losses, 0).shares)
+    torch.testing.assert_close(weights[1], weights[0])
+    assert weights[0].max() > 0.4
+
+
+def test_affinity_weighs_longer_gradients_more_until_their_steps_overshoot() -> None:
+    """A step for the first family helps the others, and one of five times the unit helps more; one of 50 harms them."""
+    alike = [[2.0, 0.5, -1.0], [2.0, 0.0, -1.0], [2.0, 0.5, -1.5]]
+    found = []
+    for unit in (1.0, 5.0, 50.0):
+        bowls, weighting = Bowls(alike, [unit, 1.0, 1.0]), three("affinity")
+        weighting.probe = bowls
+        found.append(float(weighting.combine(*bowls.at(bowls.weights, 0), 0).shares[0]))
+    once, longer, beyond = found
+    assert longer > 2 * once and beyond < 1e-6
+
+
+def test_auto_lambda_has_a_slope_as_long_as_a_familys_loss_is_large() -> None:
+    """Where its weight is as much smaller, so that the step ahead is the same; the others' slopes stay."""
+    once, scaled = (looking_ahead("auto_lambda", [unit, 1.0, 1.0], 0.1, primary=["family1"]) for unit in (1.0, 50.0))
+    torch.testing.assert_close(scaled.shared, once.shared)
+    wanted = torch.tensor([50.0, 1.0, 1.0]).double() * once.own["lambdas"]
+    torch.testing.assert_close(scaled.own["lambdas"], wanted)
+    assert once.own["lambdas"].abs().min() > 1e-3
+
+
+def test_auto_lambda_at_a_rate_as_much_smaller_looks_ahead_to_the_same_place() -> None:
+    """All losses 50 times as large and the rate a 50th: the same weights take 50 times the slope."""
+    found = []
+    for unit in (1.0, 50.0):
+        bowls, weighting = (
+            Bowls(CENTRES, [unit] * 3),
+            weighting_of("auto_lambda", ["classification"] * 3, rate=0.1 / unit),
+        )
+        weighting.probe = bowls
+        found.append(weighting.combine(*bowls.at(bowls.weights, 0), 0).own["lambdas"])
+    torch.testing.assert_close(found[1], 50 * found[0])
 
 
 @pytest.mark.parametrize("name", ["mgda", "gradnorm", "uncertainty"])
