@@ -71,7 +71,7 @@ def _tested_one(parts: Parts, world: World, after_block: Heard) -> tuple[Record,
         record["choices"] = choices
     if options["robustness"]:
         record["robustness"] = robustness(parts, world, split, options["robustness"])
-    if options["cost"]:
+    if options["cost"] or (options["cost"] is None and parts.config["references"] == "auto"):
         record["cost"] = cost_of(parts)
     # a shape that the meta-train classes cannot make has no gap
     if options["gap_episodes"] >= 2 and not labelled and not parts.source.problems("train", parts.test_shape):

@@ -25,8 +25,10 @@ from metamtl.runs.folder import RunFolder
 from metamtl.runs.lock import held
 from metamtl.runs.log import say
 from metamtl.runs.metric_names import lower_is_better
-from metamtl.runs.result import Record, Result, Training, read_episodes, read_result, share, summary
+from metamtl.runs.result import Result, Training, read_episodes, read_result, share, summary
+from metamtl.runs.robustness_plot import plot_robustness
 from metamtl.runs.units import readable
+from metamtl.trainer.beside import cost_beside, record_of, robustness_beside, said_beside
 
 # what may differ between a reference and the config that asks for it
 _FREE = (
@@ -77,7 +79,7 @@ def with_source(config: dict[str, Any], train: Train, resume: Resume) -> dict[st
 
 
 def add_references(run: RunFolder, config: Mapping[str, Any], train: Train, resume: Resume) -> str:
-    """Trains or finds each family's reference, writes `references` into the run's result; a line for a person."""
+    """Trains or finds each family's reference, writes `references` into the run's result; lines for a person."""
     trained = Finished(config, train, resume)
     references = {
         name: trained.run(_alone(config, name), f"{name}-alone", f"{name} alone, for reference")
@@ -86,7 +88,9 @@ def add_references(run: RunFolder, config: Mapping[str, Any], train: Train, resu
     result = read_result(run)
     result["references"] = compared(result, read_episodes(run), references)
     write_json(run.result_file, result)
-    return _said(result["references"])
+    if result["references"]["robustness"]:
+        plot_robustness(run)  # again, with each alone
+    return "\n".join([_said(result["references"]), *said_beside(result["references"])])
 
 
 def compared(
@@ -102,17 +106,16 @@ def compared(
     of each the `gap` by which it is, 0 where it is not, in units of its metric with the 95% interval of the paired
     difference. `mean_rank` is the mean over families of the rank of learning together beside learning alone, 1 the
     better, ties 1.5. `step_ms` are the milliseconds of an update together and of each alone, `step_ratio` those of the
-    one together over what it would take with equal weights.
+    one together over what it would take with equal weights. `cost` and `robustness`: see `metamtl.trainer.beside`.
     """
     families, times = {}, {}
     for name, reference in references.items():
         whole, record = read_result(reference), together["families"][name]
-        under_layers = "families" in whole
-        alone: Record = whole["families"][name] if under_layers else whole
+        alone = record_of(reference, name)
         if alone["episodes_id"] != record["episodes_id"]:
             raise MetamtlError(f"{reference.path} was tested on other episodes than the family {name}: test it again.")
         metric = record["metric"]
-        own = read_episodes(reference)[f"{name}/{metric}" if under_layers else metric]
+        own = read_episodes(reference)[f"{name}/{metric}" if "families" in whole else metric]
         pairs = episodes[f"{name}/{metric}"][: len(own)] - own
         families[name] = {
             "run": reference.path.name,
@@ -130,11 +133,15 @@ def compared(
         "mean_rank": _mean_rank(families),
         "step_ms": {"together": train.get("step_ms"), "alone": times},
         "step_ratio": _step_ratio(train),
+        "cost": cost_beside(together, references),
+        "robustness": robustness_beside(together, references),
     }
 
 
 def _alone(config: Mapping[str, Any], name: str) -> dict[str, Any]:
     """The config of one family; with the shared layers where they lie above the family's own network."""
+    # its own config has references=none, under which a cost that nobody typed is not measured
+    config = {**config, "eval": {**config["eval"], "cost": config["eval"]["cost"] is not False}}
     if shares_above(config):
         return {**config, "families": {name: config["families"][name]}}
     return family_config(config, name)
@@ -234,9 +241,15 @@ def _runs_below(outputs: Path) -> list[tuple[RunFolder, dict[str, Any]]]:
 
 
 def _comparable(config: Mapping[str, Any]) -> dict[str, Any]:
-    families = config.get("families") or {}
+    named = config.get("families") or {}
+    families = {name: {**one, "config": _without_cost(one["config"])} for name, one in named.items()}
     shared = {"families": families, "sharing": config["sharing"]} if families else {}
-    return {key: value for key, value in config.items() if key not in _FREE} | shared
+    return {key: value for key, value in _without_cost(config).items() if key not in _FREE} | shared
+
+
+def _without_cost(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The config less `eval.cost`: the cost of a run that was not measured is found later (metamtl.trainer.beside)."""
+    return {**config, "eval": {key: value for key, value in config["eval"].items() if key != "cost"}}
 
 
 def _said(record: Mapping[str, Any]) -> str:

@@ -136,7 +136,7 @@ def _carry_out(
     run_session(config, sources, run, resume, families, watch)
     if run is not None and config["references"] == "auto":
         compare = add_references if config["families"] else add_gains
-        say(compare(run, config, _train_alone, resume_run))
+        say(*compare(run, config, _train_alone, resume_run).splitlines())
 
 
 def _train_alone(config: dict[str, Any]) -> RunFolder:

@@ -232,7 +232,10 @@ def test_a_run_tells_its_stages_and_what_it_was_set_against(tmp_path: Path) -> N
     stages = {"stages": ["a", "b"], "acc": {"mean": 0.5, "ci95": 0.01}, "bwt": -0.25, "fwt": None, "forgetting": 0.25}
     compared = {"metric": "accuracy", "transfer": tested, "scratch": tested, "source_only": None, "improvement": tested}
     alone = {"metric": "iou", "together": tested, "alone": tested, "difference": tested}
-    several = {"families": {"box": alone}, "delta_m": {"mean": -0.1, "ci95": 0.05}}
+    cost = {"parameters": {"together": 1000, "alone": {"box": 700, "map": 600}, "alone_sum": 1300}}
+    cost["latency_ms"] = {"together": {}, "alone": {}, "together_sum": 1.5, "alone_sum": 1.25}
+    lost = {"box": {"support_labels": {"drop": {"together": 0.1, "alone": 0.2}}}}
+    several = {"families": {"box": alone}, "delta_m": {"mean": -0.1, "ci95": 0.05}, "cost": cost, "robustness": lost}
     found: dict[str, list[list[str]]] = {}
     told: list[dict[str, Any]] = [{"sequence": stages}, {"references": compared}, {"references": several}]
     for seed, facts in enumerate([*told, {"sequence": 3}]):
@@ -243,6 +246,10 @@ def test_a_run_tells_its_stages_and_what_it_was_set_against(tmp_path: Path) -> N
     assert found["With and without the transfer, test accuracy"][-1] == ["gain of the transfer", "+50.00% ± 2.00"]
     together = ["box/iou", "50.00% ± 2.00", "50.00% ± 2.00", "+50.00% ± 2.00"]
     assert found["Each family against itself alone, Delta m -10.00% ± 5.00"] == [together]
+    spent = [["parameters", "1,000", "1,300"], ["milliseconds for these", "1.50", "1.25"]]
+    assert found["What families cost together and alone"] == spent
+    gone = found["Lost under disturbances, the mean over severities"]
+    assert gone == [["box/iou", "support labels", "10.00%", "20.00%"]]
 
 
 def test_charts_number_groups_as_the_table_does(tmp_path: Path) -> None:

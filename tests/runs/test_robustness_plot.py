@@ -18,7 +18,12 @@ def _record(metric: str, half: float, *kinds: str) -> Record:
     return {"test": {}, "metric": metric, "robustness": dict.fromkeys(kinds, points)}
 
 
-def _drawn(run: RunFolder, monkeypatch: pytest.MonkeyPatch, families: dict[str, Record]) -> Any:
+def _drawn(
+    run: RunFolder,
+    monkeypatch: pytest.MonkeyPatch,
+    families: dict[str, Record],
+    references: dict[str, Any] | None = None,
+) -> Any:
     """The figure that the families' picture is of."""
     figures: list[Any] = []
 
@@ -27,7 +32,7 @@ def _drawn(run: RunFolder, monkeypatch: pytest.MonkeyPatch, families: dict[str, 
         return figures_module.write_png(figure, target)
 
     monkeypatch.setattr(robustness_plot, "write_png", write_png)
-    write_result(run, {"families": families})
+    write_result(run, {"families": families, "references": references or {}})
     path = plot_robustness(run)
     assert path is not None and path.stat().st_size > 0
     return figures[0]
@@ -86,3 +91,24 @@ def test_the_legend_of_many_families_fits_beside_one_disturbance(
 def test_a_run_that_nothing_disturbed_has_no_picture(run: RunFolder) -> None:
     write_result(run, {"test": {}, "metric": "accuracy"})
     assert plot_robustness(run) is None and not run.plots.exists()
+
+
+@pytest.mark.parametrize("kinds", [["noise"], ["noise", "blur", "rotation"]], ids=len)
+def test_a_long_title_ends_before_the_picture_does(
+    run: RunFolder, monkeypatch: pytest.MonkeyPatch, kinds: list[str]
+) -> None:
+    long = RunFolder.create(run.path.parent, {"seed": 0}, [], "joint-breed-species-segmentation-box-and-more-s0")
+    figure = _drawn(long, monkeypatch, {"breed": _record("accuracy", 0.1, *kinds)})
+    (title,) = (text for text in figure.texts if "disturbances" in text.get_text())
+    assert title.get_window_extent().x1 <= figure.bbox.x1
+    assert title.get_window_extent().y0 >= max(panel.get_window_extent().y1 for panel in figure.axes)
+
+
+def test_each_family_alone_is_a_broken_line_of_its_colour(run: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    record = _record("accuracy", 0.1, "noise")
+    sides = [{"severity": s, "together": {"mean": 0.5}, "alone": {"mean": m}} for s, m in ((0.0, 0.8), (0.5, 0.3))]
+    references = {"robustness": {"breed": {"noise": {"points": sides}}}}
+    (panel,) = _drawn(run, monkeypatch, {"breed": record, "box": record}, references).axes
+    broken = [line for line in panel.lines if line.get_linestyle() == "--"]
+    assert [list(line.get_ydata()) for line in broken] == [pytest.approx([80.0, 30.0])]
+    assert broken[0].get_color() == panel.lines[0].get_color()

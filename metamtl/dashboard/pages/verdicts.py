@@ -11,6 +11,11 @@ from metamtl.runs.metric_names import DELTA_M
 from metamtl.runs.units import readable
 
 _STAGES = {"acc": "ACC", "bwt": "BWT", "fwt": "FWT", "forgetting": "forgetting"}
+_COSTS = {
+    "parameters": "parameters",
+    "flops": "FLOPs for an example, or task, of each family",
+    "latency_ms": "milliseconds for these",
+}
 _BESIDE = {
     "transfer": "with the transfer",
     "scratch": "from scratch",
@@ -23,7 +28,7 @@ def verdicts(record: RunRecord) -> list[Block]:
     """The tables that its result has something for; a result that says it otherwise has none."""
     result: Mapping[str, Any] = {**(record.result or {})}
     blocks: list[Block] = []
-    for made in (_stages, _alone, _without):
+    for made in (_stages, _alone, _cost, _robustness, _without):
         try:
             blocks += made(result)
         except (KeyError, TypeError, ValueError, AttributeError):
@@ -54,6 +59,34 @@ def _alone(result: Mapping[str, Any]) -> list[Block]:
     told = f", Delta m {_told(DELTA_M, delta, sign=True)}" if delta else ""
     head = ["figure", "together", "alone", "difference"]
     return [Table(f"Each family against itself alone{told}", head, rows, frozenset({1, 2, 3}))]
+
+
+def _cost(result: Mapping[str, Any]) -> list[Block]:
+    """What one network for all families costs against one for each."""
+    cost = (result.get("references") or {}).get("cost", {})
+    rows = []
+    for key, name in _COSTS.items():
+        one = cost.get(key, {})
+        together = one.get("together_sum", one.get("together"))
+        if "alone_sum" in one:
+            digits = ".2f" if key == "latency_ms" else ",d"
+            rows.append([name, format(together, digits), format(one["alone_sum"], digits)])
+    head = ["", "together", "all alone"]
+    return [Table("What families cost together and alone", head, rows, frozenset({1, 2}))] if rows else []
+
+
+def _robustness(result: Mapping[str, Any]) -> list[Block]:
+    """By how much each family's figure is worse where inputs or labels are, together and alone."""
+    references = result.get("references") or {}
+    rows = []
+    for name, kinds in references.get("robustness", {}).items():
+        metric = references["families"][name]["metric"]
+        for kind, one in kinds.items():
+            sides = (_told(metric, one["drop"][side]) for side in ("together", "alone"))
+            rows.append([f"{name}/{metric}", kind.replace("_", " "), *sides])
+    head = ["figure", "disturbance", "lost together", "lost alone"]
+    caption = "Lost under disturbances, the mean over severities"
+    return [Table(caption, head, rows, frozenset({2, 3}))] if rows else []
 
 
 def _without(result: Mapping[str, Any]) -> list[Block]:
