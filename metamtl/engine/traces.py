@@ -32,7 +32,6 @@ from metamtl.engine.workers import Function
 AFTER = 1000  # updates of one shape after which it is recorded, which takes as long as 100 to 400 (measured)
 TRIALS = 3  # updates that are run both ways before the trace is relied on
 AGAIN = 1000  # replays after which an update is run both ways again
-_COPIES = (torch.ops.aten.detach.default, torch.ops.aten.alias.default)  # of no use where there is no graph
 
 
 @dataclass
@@ -99,12 +98,6 @@ class _Trace:
 
         with unchanging(learner):
             self.run = make_fx(parts)(*tensors_of(batch))
-        nodes = self.run.graph
-        for node in list(nodes.nodes):
-            if node.target in _COPIES:
-                node.replace_all_uses_with(node.args[0])
-                nodes.erase_node(node)
-        nodes.eliminate_dead_code()
         simplify(self.run, tensors_of(batch))
 
     def replay(self, batch: TaskBatch) -> Update:

@@ -41,6 +41,7 @@ def operators(listed: fx.GraphModule) -> Counter[str]:
     "arithmetic",
     [
         lambda x: (x.view(3, 4).exp(),),
+        lambda x: (x.detach().exp(),),
         lambda x: (x.mT.mT.exp(),),
         lambda x: (x.view(12).view(3, 4).exp(),),
         lambda x: ((x * 1).exp(),),
