@@ -25,7 +25,7 @@ from metamtl.engine.plan import Plan, are_vectors, load
 from metamtl.engine.pools import Pools
 from metamtl.engine.traces import Traces
 from metamtl.engine.update import Update
-from metamtl.engine.workers import Function
+from metamtl.engine.workers import Function, one_thread
 
 Weights = dict[str, Tensor]
 Figures = dict[str, Tensor]
@@ -66,11 +66,14 @@ class Engine:
                 return self._graphs.run(differentiated, learner, network, batch, self.plan.graphs == "always")
 
         weights = _weights(self.learner)
-        total = Update({name: torch.zeros_like(w) for name, w in weights.items()}, {}, [], 0)
+        total = Update({}, {}, [], 0)
         for update in self._each(function, batches, trial=self.plan.pool == "auto"):
-            for name, g in update.gradient.items():
-                total.gradient[name] += g
+            for name, g in update.gradient.items():  # not in place: autograd may give one tensor for two weights
+                before = total.gradient.get(name)
+                total.gradient[name] = _laid_as(weights[name], g) if before is None else before + g
             _add(total, update.figures, update.statistics, update.tasks)
+        if not total.tasks:
+            total.gradient = {name: torch.zeros_like(weight) for name, weight in weights.items()}
         return total
 
     def minibatch_gradient(self, minibatch: Minibatch, step: int) -> Update:
@@ -114,7 +117,10 @@ class Engine:
         """What `function` gives for every chunk, in their order; a `trial` is part of the choice of a pool."""
         chunks = [part for batch in batches for part in _parts(batch, self.plan.chunk(batch))]
         pair = self.learner, self.network
-        if min(self.plan.workers, len(chunks)) == 1 and not self.plan.one_thread(batches):
+        if len(chunks) == 1 and self.plan.one_thread(batches):
+            with one_thread():
+                return [function(*pair, chunks[0])]
+        if min(self.plan.workers, len(chunks)) == 1:
             return (function(*pair, chunk) for chunk in chunks)
         if not trial or len(chunks) == 1:
             return self._pools.map(self.plan.pool, self.plan.workers, function, chunks, pair)
@@ -150,6 +156,8 @@ def _weights(learner: nn.Module) -> Weights:
 
 
 def _parts(batch: TaskBatch, tasks: int) -> Iterator[TaskBatch]:
+    if 0 < len(batch) <= tasks:
+        return iter([batch])
     return (batch.part(slice(start, start + tasks)) for start in range(0, len(batch), tasks))
 
 
@@ -167,6 +175,11 @@ def _add(total: Update, figures: Figures, statistics: list[Statistics], tasks: i
 
 def _zeros(statistics: list[Statistics]) -> list[Statistics]:
     return [(torch.zeros_like(mean), torch.zeros_like(var)) for mean, var in statistics]
+
+
+def _laid_as(weight: Tensor, g: Tensor) -> Tensor:
+    """The slope with its numbers in the weight's order, in which optimizers are fast."""
+    return g if g.stride() == weight.stride() else torch.empty_like(weight).copy_(g)
 
 
 def _gradient(loss: Tensor, weights: Weights, keep: bool = False) -> Weights:

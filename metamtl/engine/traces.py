@@ -103,7 +103,7 @@ class _Trace:
     def replay(self, batch: TaskBatch) -> Update:
         """The recorded arithmetic on another batch."""
         with torch.no_grad():
-            gradient, figures, statistics = self.run(*tensors_of(batch))
+            gradient, figures, statistics = self.run.forward(*tensors_of(batch))
         return Update(gradient, figures, statistics, self.tasks)
 
 

@@ -77,6 +77,17 @@ class Workers:
         return results
 
 
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """While arithmetic here takes one thread."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
 def accumulators(learner: nn.Module) -> list[object]:
     """What keeps the nodes alive in which graphs over the learner's weights end.
 

@@ -111,6 +111,38 @@ def test_a_product_that_would_be_other_bits_is_not_turned(monkeypatch: pytest.Mo
     assert [user.target for user in product.users] == [torch.transpose]
 
 
+def test_transposed_matrices_are_summed_as_they_lie() -> None:
+    listed = recorded(lambda x: x.exp().mT.sum(0, keepdim=True), drawn(25, 40, 40))
+    (total,) = (node for node in listed.graph.nodes if node.target is torch.sum)
+    assert [user.target for user in total.users] == [torch.transpose]
+
+
+def test_a_transposed_matrix_by_a_column_is_a_row_by_the_matrix() -> None:
+    listed = recorded(lambda x, y: x.exp().mT @ y, drawn(25, 10, 40), drawn(25, 10, 1))
+    (product,) = (node for node in listed.graph.nodes if node.target is torch.bmm)
+    assert [factor.name.split("_")[0] for factor in product.args] == ["transpose", "exp"]
+
+
+def test_a_column_by_a_row_is_no_sum() -> None:
+    assert operators(recorded(lambda x, y: x @ y, drawn(25, 10, 1), drawn(25, 1, 40))) == Counter({"mul": 1})
+
+
+@pytest.mark.parametrize("added", [lambda b, xy: b + xy, lambda b, xy: xy + b])
+def test_a_bias_is_added_with_the_product(added: Callable[[Tensor, Tensor], Tensor]) -> None:
+    listed = recorded(lambda b, x, y: added(b, x @ y), drawn(25, 1, 40), drawn(25, 10, 40), drawn(25, 40, 40))
+    assert operators(listed) == Counter({"baddbmm": 1})
+
+
+def test_what_makes_a_product_wider_is_added_after_it() -> None:
+    listed = recorded(lambda b, x, y: b + x @ y, drawn(25, 10, 40), drawn(25, 1, 40), drawn(25, 40, 40))
+    assert operators(listed) == Counter({"bmm": 1, "add": 1})
+
+
+def test_a_scaled_negative_takes_one_pass() -> None:
+    listed = recorded(lambda x: -x * 0.3 + x.neg() / 0.7, drawn(3, 4))
+    assert operators(listed) == Counter({"mul": 1, "div": 1, "add": 1})
+
+
 @pytest.mark.parametrize("arithmetic", [lambda x: x.exp().add_(1), lambda x: x * torch.rand_like(x)])
 def test_lists_that_write_or_draw_stay_as_they_are(arithmetic: Arithmetic) -> None:
     listed = make_fx(lambda x: (arithmetic(x), x.view(3, 4).view(3, 4)))(drawn(3, 4))

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from metamtl.engine.network import Network
-from metamtl.engine.workers import Workers, twin
-from tests.engine.made import POOLED, RESIDUAL, batch_of, engine_of, learner_of, maml
+from metamtl.engine.workers import Workers, one_thread, twin
+from tests.engine.made import DENSE, POOLED, RESIDUAL, batch_of, engine_of, learner_of, maml
 
 
 def pair() -> tuple[nn.Module, Network]:
@@ -59,6 +59,23 @@ def test_threads_take_over_the_settings_of_the_caller() -> None:
     assert len({thread for thread, *_ in found}) == 2
     assert all(tuple(rest) == (False, True, 1) for _, *rest in found)
     assert torch.get_num_threads() == before
+
+
+def test_one_thread_is_the_callers_own_and_for_a_while() -> None:
+    before = torch.get_num_threads()
+    with pytest.raises(ValueError, match="within"), one_thread():
+        assert torch.get_num_threads() == 1
+        raise ValueError("within")
+    assert torch.get_num_threads() == before
+
+
+def test_a_lone_chunk_of_vectors_takes_one_thread_without_waiting_for_another() -> None:
+    found = []
+    learner = learner_of(maml(), DENSE, "none")
+    engine = engine_of(learner, "vmap", examples=1000, workers=2)
+    learner.register_forward_pre_hook(lambda *_: found.append((threading.get_ident(), torch.get_num_threads())))
+    engine.meta_gradient([batch_of(DENSE.shape, tasks=4)])
+    assert set(found) == {(threading.get_ident(), 1)}
 
 
 def test_a_failing_chunk_fails_the_update() -> None:
