@@ -129,9 +129,14 @@ class RunRecord:
     def validation(self, metric: str) -> float:
         """The validation figure at the step that was selected; NaN where there is none.
 
-        A result tells the one that selected, of several families their common score: the stream has all of them.
+        Where values for the test were chosen on validation (`eval.choose`) it is theirs. A result tells the one that
+        selected, of several families their common score: the stream has all of them.
         """
-        best = (self.result or Result()).get("best", {})
+        result = self.result or Result()
+        for choice in result.get("choices", [])[:1]:
+            if f"val/{metric}" in choice:
+                return float(choice[f"val/{metric}"]["mean"])
+        best = result.get("best", {})
         if f"val/{metric}" in best:
             return best[f"val/{metric}"]
         if "step" not in best or (curve := self._streamed(f"val/{metric}")) is None:

@@ -9,7 +9,7 @@ from hydra.core.override_parser.types import Override
 
 from metamtl.config.keys import CHOOSE
 
-MAP = CHOOSE.rstrip(".")
+CANDIDATES = CHOOSE.rstrip(".")
 
 
 def left_to_choose(config: Mapping[str, Any], typed: Sequence[Override]) -> dict[str, Any]:
@@ -19,7 +19,7 @@ def left_to_choose(config: Mapping[str, Any], typed: Sequence[Override]) -> dict
     candidates that was typed stands in their place, where Hydra joins the two.
     """
     names: set[str] = {override.key_or_group for override in typed}
-    maps = [override.value() for override in typed if override.key_or_group == MAP and not override.is_delete()]
+    maps = [override.value() for override in typed if override.key_or_group == CANDIDATES and not override.is_delete()]
     whole: Collection[Any] | None = maps[-1] if maps and isinstance(maps[-1], Mapping) else None
     left = {
         key: values

@@ -19,14 +19,14 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from metamtl.config import overrides as lines
-from metamtl.config.candidates import left_to_choose
+from metamtl.config.candidates import CANDIDATES, left_to_choose
 from metamtl.config.checks import not_as_wanted, settle, unknown
 from metamtl.config.families import compose_families, of_experiment
 from metamtl.config.keys import Keys, keys_of
 from metamtl.config.library import Library
 from metamtl.config.loading import REFUSALS, as_sentence, hydra_at, load, plain_of
 from metamtl.config.names import wrong_names
-from metamtl.config.schema import MismatchError
+from metamtl.config.schema import Entry, MismatchError
 from metamtl.config.sequence import stage_configs
 from metamtl.config.single import without_effect
 from metamtl.config.tasks import impossible_tasks
@@ -250,8 +250,23 @@ def _put(config: dict[str, Any], override: Override, keys: Keys) -> str | None:
         node = node.get(section, {}) if isinstance(node, dict) else {}
     if not isinstance(node, dict) or name not in node or (entry is None and isinstance(node[name], dict)):
         return unknown(key, keys)
+    value = override.value()
+    if key != CANDIDATES or not isinstance(value, Mapping):
+        return _put_value(node, name, value, key, entry)
+    node[name] = {}
+    for option, values in value.items():
+        path = f"{key}.{option}"
+        of_option = keys.find(path)
+        if of_option is None and option not in config["algo"]:
+            return unknown(path, keys)
+        if problem := _put_value(node[name], str(option), values, path, of_option):
+            return problem
+    return None
+
+
+def _put_value(node: dict[str, Any], name: str, value: Any, key: str, entry: Entry | None) -> str | None:
     try:
-        node[name] = entry.read(override.value()) if entry else override.value()
+        node[name] = entry.read(value) if entry else value
     except MismatchError as error:
-        return not_as_wanted(key, override.value(), entry, error)
+        return not_as_wanted(key, value, entry, error)
     return None

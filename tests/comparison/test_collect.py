@@ -49,6 +49,13 @@ def test_a_record_knows_its_run(tmp_path: Path) -> None:
         record.episodes("mse")
 
 
+def test_the_validation_figure_is_that_of_what_was_chosen_there(tmp_path: Path) -> None:
+    tried = [{"options": {"penalty": rate}, "val/accuracy": {"mean": mean}} for rate, mean in ((0.1, 0.7), (1.0, 0.5))]
+    (record,) = collect([finished(tmp_path, validation=0.5, facts={"choices": tried}).path])
+    assert record.validation("accuracy") == 0.7
+    assert math.isnan(record.validation("loss"))
+
+
 def test_evaluations_come_where_they_are_named_with_the_cost_of_their_run(tmp_path: Path) -> None:
     run = finished(tmp_path, validation=0.9)
     evaluation = run.new_evaluation(config(changes={"task.shots": 5}), [])

@@ -249,6 +249,26 @@ def test_merge_changes_what_is_allowed_and_says_what_is_not(toy: Path) -> None:
     )
 
 
+def test_merge_looks_into_candidates(toy: Path) -> None:
+    config = compose(["data=toy", "algo=maml"], toy)
+    merged = merge(config, ["eval.choose={test_steps: [1, 1e1], test_lr: [null, 1]}"], ["eval"])
+    assert merged["eval"]["choose"] == {"test_steps": [1, 10], "test_lr": [None, 1.0]}
+    for typed, said in (
+        (
+            "{test_lr: [None]}",
+            'eval.choose.test_lr=["None"]: must be a list of one or more, each a number >= 0 or null.',
+        ),
+        ("{test_step: [1]}", "eval.choose.test_step: no such key of algo; did you mean eval.choose.test_steps?"),
+        ("3", "eval.choose=3: must be a mapping"),
+    ):
+        with pytest.raises(UsageError) as caught:
+            merge(config, [f"eval.choose={typed}"], ["eval"])
+        (problem,) = caught.value.problems
+        assert problem.startswith(said)
+    config["algo"] = {"name": "elsewhere", "strange": 3}
+    assert merge(config, ["eval.choose={strange: [4]}"], ["eval"])["eval"]["choose"] == {"strange": [4]}
+
+
 def test_merge_accepts_a_run_whose_options_are_not_here(toy: Path) -> None:
     config = compose(["data=toy"], toy)
     config["algo"] = {"name": "elsewhere", "strange": 3}
