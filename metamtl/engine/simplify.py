@@ -53,7 +53,7 @@ def simplify(recorded: fx.GraphModule, inputs: Sequence[Tensor]) -> None:
     with torch.no_grad():
         _Shorter(recorded, inputs).merge()
         recorded.graph.eliminate_dead_code()
-        _rewrite(recorded, inputs)
+        rewrite(recorded, inputs)
     for node in recorded.graph.nodes:
         node.target = _SHORT.get(node.target, node.target)
     recorded.recompile()
@@ -142,7 +142,7 @@ def _alike(one: Any, other: Tensor) -> bool:
     return isinstance(one, Tensor) and one.shape == other.shape and one.dtype == other.dtype
 
 
-def _rewrite(recorded: fx.GraphModule, inputs: Sequence[Tensor]) -> None:
+def rewrite(recorded: fx.GraphModule, inputs: Sequence[Tensor]) -> None:
     """Put for nodes others that have their numbers and take less time.
 
     What lies in another order may be added up in another one, by kernels that choose it themselves: a node is replaced
@@ -161,14 +161,14 @@ def _put(recorded: fx.GraphModule, inputs: Sequence[Tensor], expected: list[Tens
         shorter = form(recorded.graph, node)
     if shorter is None:
         return
-    users = list(node.users)
+    before = [(user, user.args, user.kwargs) for user in node.users]  # some may take the shorter one already
     node.replace_all_uses_with(shorter)
     results: list[Tensor] = []
     with suppress(RuntimeError):  # a view that the other order of numbers does not allow
         results = _run(recorded, inputs)
     if len(results) != len(expected) or not all(map(torch.equal, results, expected)):
-        for user in users:
-            user.replace_input_with(shorter, node)
+        for user, args, kwargs in before:
+            user.args, user.kwargs = args, kwargs
 
 
 def _turned(graph: fx.Graph, node: fx.Node) -> fx.Node | None:

@@ -11,7 +11,7 @@ from torch import Tensor, fx
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils._pytree import tree_leaves
 
-from metamtl.engine.simplify import simplify
+from metamtl.engine.simplify import rewrite, simplify
 
 Arithmetic = Callable[..., object]
 
@@ -136,6 +136,18 @@ def test_a_bias_is_added_with_the_product(added: Callable[[Tensor, Tensor], Tens
 def test_what_makes_a_product_wider_is_added_after_it() -> None:
     listed = recorded(lambda b, x, y: b + x @ y, drawn(25, 10, 40), drawn(25, 1, 40), drawn(25, 40, 40))
     assert operators(listed) == Counter({"bmm": 1, "add": 1})
+
+
+def test_what_is_not_put_leaves_its_users_as_they_were(monkeypatch: pytest.MonkeyPatch) -> None:
+    def arithmetic(x: Tensor) -> Tensor:
+        e = x.exp()
+        return e - e.mT.mT  # a user of the shorter one beside the longer
+
+    listed = make_fx(arithmetic)(inputs := drawn(2, 3, 4))
+    before = [str(node.args) for node in listed.graph.nodes]
+    monkeypatch.setattr(torch, "equal", lambda one, other: False)
+    rewrite(listed, [inputs])
+    assert [str(node.args) for node in listed.graph.nodes] == before
 
 
 def test_a_scaled_negative_takes_one_pass() -> None:
