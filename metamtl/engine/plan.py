@@ -54,6 +54,11 @@ class Plan:
         rounds = math.ceil(tasks / (largest * self.workers))
         return math.ceil(tasks / (rounds * self.workers))
 
+    def kernels(self, batches: Sequence[TaskBatch]) -> bool:
+        """Whether compiled kernels, which take one thread, serve: torch's own have all threads of a lone chunk."""
+        chunks = sum(math.ceil(len(batch) / self.chunk(batch)) for batch in batches)
+        return self.fused and (self.workers == 1 or chunks > 1)
+
     def one_thread(self, batches: Sequence[TaskBatch]) -> bool:
         """Whether even a single chunk is for a worker: several threads take longer over short vectors than one."""
         return self.workers > 1 and all(are_vectors(batch) for batch in batches)

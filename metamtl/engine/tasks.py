@@ -53,9 +53,9 @@ class Engine:
         """
         if self.plan.memory == "auto" and batches:  # a process may have no task of an update
             largest = max(batches, key=load)
-            step = partial(self._step(flat=False), self.learner, self.network)
+            step = partial(self._step(False, self.plan.kernels(batches)), self.learner, self.network)
             self.plan = fitted(self.plan, largest, step, largest.number.device)
-        differentiated = self._step(flat=self.plan.memory == "flat")
+        differentiated = self._step(self.plan.memory == "flat", self.plan.kernels(batches))
         function: Function[TaskBatch, Update] = differentiated
         if self.plan.graphs == "traces":
             if len(batches) == 1 and are_vectors(batches[0]) and self.plan.chunk(batches[0]) >= len(batches[0]):
@@ -80,7 +80,7 @@ class Engine:
         """Summed gradient of a supervised minibatch's examples; `step` keys its noise."""
         weights = _weights(self.learner)
         key = mix(torch.tensor(step, device=minibatch.examples.labels.device), self.noise_seed)
-        with fused(self.plan.fused), self.network.task(key):
+        with fused(self.plan.fused and self.plan.workers == 1), self.network.task(key):
             loss, figures, _ = self.learner(minibatch)
             gradient = _gradient(loss, weights)
             statistics = self.network.observed()
@@ -102,14 +102,14 @@ class Engine:
         """Loss and metrics [T] of the tasks, without a meta-gradient, in the order of the batches."""
         total = Update({}, {}, [], 0)
         with torch.no_grad():
-            for update in self._each(partial(_figures, kernels=self.plan.fused), batches):
+            for update in self._each(partial(_figures, kernels=self.plan.kernels(batches)), batches):
                 _add(total, update.figures, [], update.tasks)
         return total.figures
 
     # ---- within ----
 
-    def _step(self, flat: bool) -> Function[TaskBatch, Update]:
-        return partial(_differentiated, noise_seed=self.noise_seed, flat=flat, kernels=self.plan.fused)
+    def _step(self, flat: bool, kernels: bool) -> Function[TaskBatch, Update]:
+        return partial(_differentiated, noise_seed=self.noise_seed, flat=flat, kernels=kernels)
 
     def _each(
         self, function: Function[TaskBatch, Update], batches: Sequence[TaskBatch], trial: bool = False

@@ -99,6 +99,18 @@ def test_float32_is_as_near_to_float64() -> None:
 
 
 @needs_numba
+@pytest.mark.parametrize(("workers", "tasks", "by_kernels"), [(1, 1, True), (2, 1, False), (2, 2, True)])
+def test_a_lone_chunk_that_has_several_threads_is_left_to_torch(
+    workers: int, tasks: int, by_kernels: bool, calls: list[Tail]
+) -> None:
+    engine = engine_of(learner_of(maml(), POOLED, "batch"), "vmap", workers=workers, fused=True)
+    batch = batch_of(POOLED.shape, tasks=tasks)
+    meta_gradient(engine, batch)
+    engine.evaluate([batch])
+    assert bool(calls) == by_kernels
+
+
+@needs_numba
 def test_an_update_has_the_same_bits_every_time() -> None:
     learner, batch = learner_of(maml(), POOLED, "batch"), batch_of(POOLED.shape, tasks=5)
     engine = engine_of(learner, "vmap", workers=2, fused=True)
