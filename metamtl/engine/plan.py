@@ -60,7 +60,7 @@ class Plan:
         return self.fused and (self.workers == 1 or chunks > 1)
 
     def one_thread(self, batches: Sequence[TaskBatch]) -> bool:
-        """Whether even a single chunk is for a worker: several threads take longer over short vectors than one."""
+        """Whether even a single chunk takes one thread: several take longer over short vectors."""
         return self.workers > 1 and all(are_vectors(batch) for batch in batches)
 
     def record(self) -> dict[str, Any]:
