@@ -7,9 +7,7 @@ from typing import Any
 
 from hydra.core.override_parser.types import Override
 
-from metamtl.config.keys import CHOOSE
-
-CANDIDATES = CHOOSE.rstrip(".")
+from metamtl.config.keys import CANDIDATES, CHOOSE
 
 
 def left_to_choose(config: Mapping[str, Any], typed: Sequence[Override]) -> dict[str, Any]:

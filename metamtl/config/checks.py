@@ -7,13 +7,13 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from metamtl.config.hints import did_you_mean, nearest_key
-from metamtl.config.keys import CHOOSE, Keys
+from metamtl.config.keys import CANDIDATES, CHOOSE, Keys
 from metamtl.config.library import Option
 from metamtl.config.schema import Entry, MismatchError
 from metamtl.config.stages import OWN, SECTION, trainer_key
 from metamtl.config.tasks import impossible_tasks
 
-_LOOKED_INTO = (SECTION, CHOOSE.rstrip("."))  # maps whose keys are checked too
+_LOOKED_INTO = (SECTION, CANDIDATES)  # maps whose keys are checked too
 
 
 def settle(

@@ -19,10 +19,10 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from metamtl.config import overrides as lines
-from metamtl.config.candidates import CANDIDATES, left_to_choose
+from metamtl.config.candidates import left_to_choose
 from metamtl.config.checks import not_as_wanted, settle, unknown
 from metamtl.config.families import compose_families, of_experiment
-from metamtl.config.keys import Keys, keys_of
+from metamtl.config.keys import CANDIDATES, Keys, keys_of
 from metamtl.config.library import Library
 from metamtl.config.loading import REFUSALS, as_sentence, hydra_at, load, plain_of
 from metamtl.config.names import wrong_names

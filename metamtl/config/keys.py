@@ -15,7 +15,8 @@ from metamtl.registry import PACKAGES
 PRIMARY = "train"
 # Groups whose options write into the sections of others and have none themselves.
 WITHOUT_SECTION = frozenset({"recipe", "experiment"})
-CHOOSE = "eval.choose."  # before a key of algo
+CANDIDATES = "eval.choose"  # by keys of algo
+CHOOSE = f"{CANDIDATES}."
 _NAME = parse_entry("str; name of the class in the registry", "name")
 
 

@@ -54,10 +54,14 @@ class Plan:
         rounds = math.ceil(tasks / (largest * self.workers))
         return math.ceil(tasks / (rounds * self.workers))
 
-    def kernels(self, batches: Sequence[TaskBatch]) -> bool:
-        """Whether compiled kernels, which take one thread, serve: torch's own have all threads of a lone chunk."""
-        chunks = sum(math.ceil(len(batch) / self.chunk(batch)) for batch in batches)
-        return self.fused and (self.workers == 1 or chunks > 1)
+    def kernels(self, batches: Sequence[TaskBatch] = ()) -> bool:
+        """Whether compiled kernels, which take one thread, serve; without batches, for a minibatch.
+
+        Torch's own have all threads of a minibatch or a lone chunk.
+        """
+        return self.fused and (
+            self.workers == 1 or sum(math.ceil(len(batch) / self.chunk(batch)) for batch in batches) > 1
+        )
 
     def one_thread(self, batches: Sequence[TaskBatch]) -> bool:
         """Whether even a single chunk takes one thread: several take longer over short vectors."""

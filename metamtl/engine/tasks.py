@@ -80,7 +80,7 @@ class Engine:
         """Summed gradient of a supervised minibatch's examples; `step` keys its noise."""
         weights = _weights(self.learner)
         key = mix(torch.tensor(step, device=minibatch.examples.labels.device), self.noise_seed)
-        with fused(self.plan.fused and self.plan.workers == 1), self.network.task(key):
+        with fused(self.plan.kernels()), self.network.task(key):
             loss, figures, _ = self.learner(minibatch)
             gradient = _gradient(loss, weights)
             statistics = self.network.observed()

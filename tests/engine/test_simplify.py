@@ -11,7 +11,8 @@ from torch import Tensor, fx
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils._pytree import tree_leaves
 
-from metamtl.engine.simplify import rewrite, simplify
+from metamtl.engine.rewrites import rewrite
+from metamtl.engine.simplify import simplify
 
 Arithmetic = Callable[..., object]
 
